@@ -1,0 +1,75 @@
+//! Where frames enter and leave: a port is a receiving half and a transmitting half, which may run on two cores.
+//!
+//! The datapath knows nothing more of a port than [`Rx`] and [`Tx`]. Time comes in as an argument, so that a simulated port
+//! runs in virtual time under the very same code as a network card.
+
+use std::os::fd::RawFd;
+
+use crate::frame::{Burst, Home, Table};
+use crate::units::Nanos;
+
+/// What a port lost before the datapath saw it; each is a term of the accounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RxLosses {
+    /// The ring to us was full.
+    pub ring_full: u64,
+    /// There was no free frame to receive into.
+    pub fill_empty: u64,
+    /// The kernel or the device dropped it for another reason.
+    pub other: u64,
+}
+
+/// The receiving half of a port, or of one of its queues.
+pub trait Rx: Send {
+    /// Appends frames that have arrived by `now` until `burst` is full.
+    ///
+    /// Each goes from [`Owner::Fill`](crate::frame::Owner::Fill) to [`Owner::Ingress`](crate::frame::Owner::Ingress) with its bytes and `wire_len` set.
+    fn receive(&mut self, table: &Table, now: Nanos, burst: &mut Burst);
+
+    /// Lends free frames to the port ([`Owner::Home`](crate::frame::Owner::Home) to `Fill`) until it has as many as it can use or `home` is empty.
+    fn refill(&mut self, table: &Table, home: &mut Home);
+
+    /// The frames that are lent to the port now.
+    fn lent(&self) -> u32;
+
+    /// Losses since the port was opened. May cost a system call: not for every turn.
+    fn losses(&self) -> RxLosses {
+        RxLosses::default()
+    }
+
+    /// Says that the caller is about to sleep until [`Rx::fd`] is readable; the port arms whatever must wake it.
+    fn before_sleep(&mut self) {}
+
+    /// What becomes readable when a frame arrives, if the port has such a thing.
+    fn fd(&self) -> Option<RawFd> {
+        None
+    }
+
+    /// When the next frame will arrive, for a port that knows; never, for one that is at its end.
+    fn next_arrival(&self) -> Option<Nanos> {
+        None
+    }
+}
+
+/// The transmitting half of a port.
+pub trait Tx: Send {
+    /// How many frames [`Tx::submit`] would take now.
+    fn room(&mut self) -> usize;
+
+    /// Takes frames from the front of `burst`, in order, while there is room, from `Owner::Egress` to `Owner::Transmit`; leaves the rest.
+    fn submit(&mut self, table: &Table, now: Nanos, burst: &mut Burst);
+
+    /// Makes the port send what was submitted; does nothing if it already does.
+    fn flush(&mut self, now: Nanos);
+
+    /// Appends frames that the port is done with until `burst` is full; they are still `Owner::Transmit`.
+    fn complete(&mut self, table: &Table, now: Nanos, burst: &mut Burst);
+
+    /// The frames submitted and not yet completed.
+    fn in_flight(&self) -> u32;
+
+    /// When the next frame will be complete, for a port that knows.
+    fn next_completion(&self) -> Option<Nanos> {
+        None
+    }
+}
