@@ -8,5 +8,7 @@ pub mod time;
 pub mod wire;
 // A frame is a number.
 pub mod frame;
+// How much may leave, and whose turn it is.
+pub mod qos;
 // Where frames enter and leave.
 pub mod port;

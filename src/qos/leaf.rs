@@ -1,0 +1,57 @@
+//! One class's queue and its claims on the link.
+
+use super::Bucket;
+use super::tree::LeafSpec;
+use crate::frame::Fifo;
+use crate::units::Nanos;
+
+/// A queue, what it is promised, what it may take, and its turn among equals.
+#[derive(Debug)]
+pub(super) struct Leaf {
+    pub(super) queue: Fifo,
+    /// What the leaf is promised whatever the others do; `None` is no promise.
+    pub(super) guarantee: Option<Bucket>,
+    /// What the leaf may take when others leave it over; `None` is as much as there is.
+    pub(super) ceiling: Option<Bucket>,
+    /// The most bytes that the queue may hold.
+    pub(super) limit: u64,
+    /// What one turn is worth among leaves of the same priority, in bytes.
+    pub(super) quantum: u32,
+    /// What is left of the turn; below zero if the last frame was larger than what was left.
+    pub(super) deficit: i64,
+    /// The band whose frames the leaf holds; the highest number is evicted first.
+    pub(super) band: u8,
+}
+
+impl Leaf {
+    pub(super) fn new(spec: &LeafSpec, now: Nanos) -> Leaf {
+        Leaf {
+            queue: Fifo::new(),
+            guarantee: spec.guarantee.map(|rate| Bucket::new(rate, spec.burst, now)),
+            ceiling: spec.ceiling.map(|rate| Bucket::new(rate, spec.burst, now)),
+            limit: spec.limit,
+            quantum: spec.quantum.max(1),
+            deficit: 0,
+            band: spec.band,
+        }
+    }
+
+    #[inline]
+    pub(super) fn refill(&mut self, now: Nanos) {
+        for bucket in [&mut self.guarantee, &mut self.ceiling].into_iter().flatten() {
+            bucket.refill(now);
+        }
+    }
+
+    /// Whether the ceiling lets a frame pass.
+    #[inline]
+    pub(super) fn below_ceiling(&self) -> bool {
+        self.ceiling.is_none_or(|bucket| bucket.allows())
+    }
+
+    /// Whether the leaf has not had what it was promised.
+    #[inline]
+    pub(super) fn below_guarantee(&self) -> bool {
+        self.guarantee.is_some_and(|bucket| bucket.allows())
+    }
+}

@@ -1,0 +1,16 @@
+//! How much may leave, and whose turn it is.
+//!
+//! Everything here is driven by `now` and never reads a clock, so the same code shapes a network card and a capture.
+
+// Token buckets in exact integers.
+pub mod bucket;
+// The shaping tree of one direction: a link and the leaves that share it.
+pub mod tree;
+// One class's queue and its claims on the link.
+mod leaf;
+// What a frame costs on a given kind of link.
+mod overhead;
+
+pub use bucket::Bucket;
+pub use overhead::Overhead;
+pub use tree::{LeafSpec, Refusal, Tree, TreeSpec};
