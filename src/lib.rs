@@ -8,5 +8,9 @@ pub mod time;
 pub mod wire;
 // A frame is a number.
 pub mod frame;
+// Who talks to whom.
+pub mod flow;
+// What a packet is for.
+pub mod classify;
 // Where frames enter and leave.
 pub mod port;
