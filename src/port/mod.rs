@@ -19,6 +19,16 @@ pub struct RxLosses {
     pub other: u64,
 }
 
+impl std::iter::Sum for RxLosses {
+    fn sum<I: Iterator<Item = RxLosses>>(iter: I) -> RxLosses {
+        iter.fold(RxLosses::default(), |sum, losses| RxLosses {
+            ring_full: sum.ring_full + losses.ring_full,
+            fill_empty: sum.fill_empty + losses.fill_empty,
+            other: sum.other + losses.other,
+        })
+    }
+}
+
 /// The receiving half of a port, or of one of its queues.
 pub trait Rx: Send {
     /// Appends frames that have arrived by `now` until `burst` is full.

@@ -1,0 +1,46 @@
+//! Why a frame was dropped: one variant, one counter, one line here.
+
+/// The reasons for which the datapath itself drops a frame. What the kernel or a device drops is counted by the ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum DropReason {
+    /// The priority ring to the egress half was full: egress can't keep up.
+    RingFull = 0,
+    /// The class's queue held as many bytes as it may; the oldest frame went.
+    LeafFull = 1,
+    /// All queues of a direction together held as much as they may; the oldest frame of the fattest went.
+    OverBudget = 2,
+    /// The frame is longer than the port by which it should leave can carry.
+    TooLong = 3,
+    /// The frame was still queued when the bridge was told to stop.
+    Stopped = 4,
+}
+
+impl DropReason {
+    /// Every reason, in the order of their counters.
+    pub const ALL: [DropReason; 5] =
+        [DropReason::RingFull, DropReason::LeafFull, DropReason::OverBudget, DropReason::TooLong, DropReason::Stopped];
+
+    /// The reason's name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DropReason::RingFull => "ring_full",
+            DropReason::LeafFull => "leaf_full",
+            DropReason::OverBudget => "over_budget",
+            DropReason::TooLong => "too_long",
+            DropReason::Stopped => "stopped",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_listed_in_the_order_of_their_counters() {
+        for (i, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, i);
+        }
+    }
+}

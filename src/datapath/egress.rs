@@ -1,0 +1,249 @@
+//! Ring to port: queue, shape, transmit, and send every frame home.
+
+use std::sync::Arc;
+
+use super::bands::{BANDS, BandReceiver};
+use super::counters::EgressCounts;
+use super::drop::DropReason;
+use super::policy::Policy;
+use super::sojourn::Sojourn;
+use crate::frame::{BURST, Burst, Frame, Owner, Returns, Side, Table};
+use crate::port::Tx;
+use crate::qos::{Refusal, Tree};
+use crate::units::{Nanos, Rate};
+
+/// The most frames taken from the rings in one turn; bounds the turn, not the throughput.
+const DRAIN: usize = 8 * BURST;
+
+/// The most frames sent to one port in one turn.
+const SEND: usize = 8 * BURST;
+
+/// The egress half of a wire: both ports' transmitting sides, each behind its shaping tree.
+#[derive(Debug)]
+pub struct Egress<T> {
+    table: Arc<Table>,
+    bands: BandReceiver,
+    returns: Returns,
+    /// By the side at which frames leave.
+    ways_out: [WayOut<T>; 2],
+    counts: Arc<EgressCounts>,
+    sojourn: Sojourn,
+}
+
+/// One direction: a tree and the port behind it.
+#[derive(Debug)]
+struct WayOut<T> {
+    tree: Tree,
+    port: T,
+    /// The longest frame that the port carries.
+    max_frame: u32,
+    /// The most frames that may be in the port at once: more would stand in a queue that nothing manages.
+    depth: usize,
+}
+
+/// What an egress half has to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agenda {
+    /// Frames that moved in this turn.
+    pub moved: usize,
+    /// When the shaper lets the next frame go, if one waits.
+    pub departure: Option<Nanos>,
+    /// Frames are in a port, whose completion nobody announces.
+    pub in_transmit: bool,
+}
+
+impl<T: Tx> Egress<T> {
+    /// An egress half over `ports` (by the side at which frames leave), whose longest frames are `max_frame` bytes.
+    pub fn new(
+        table: Arc<Table>,
+        bands: BandReceiver,
+        returns: Returns,
+        ports: [T; 2],
+        max_frame: [u32; 2],
+        policy: &Policy,
+        now: Nanos,
+    ) -> Egress<T> {
+        let mut specs = policy.trees.iter().zip(max_frame);
+        let ways_out = ports.map(|port| {
+            let (spec, max_frame) = specs.next().expect("one tree for each port");
+            WayOut { tree: Tree::new(spec, now), port, max_frame, depth: transmit_depth(spec.link) }
+        });
+        Egress { table, bands, returns, ways_out, counts: Arc::default(), sojourn: Sojourn::default() }
+    }
+
+    /// The half's counters.
+    pub fn counts(&self) -> &Arc<EgressCounts> {
+        &self.counts
+    }
+
+    /// How long frames stayed, by class; the first frame of each class in a burst is measured.
+    pub fn sojourn(&self) -> &Sojourn {
+        &self.sojourn
+    }
+
+    /// Frames queued in the trees.
+    pub fn queued(&self) -> u64 {
+        self.ways_out.iter().map(|way| u64::from(way.tree.frames())).sum()
+    }
+
+    /// Frames in the ports.
+    pub fn in_transmit(&self) -> u64 {
+        self.ways_out.iter().map(|way| u64::from(way.port.in_flight())).sum()
+    }
+
+    /// The port by which frames leave on `side`.
+    pub fn port(&mut self, side: Side) -> &mut T {
+        &mut self.ways_out[side as usize].port
+    }
+
+    /// Whether no frame waits in the rings.
+    pub fn rings_empty(&self) -> bool {
+        self.bands.is_empty()
+    }
+
+    /// Takes in what is done, queues what waits, and sends what may go.
+    pub fn turn(&mut self, now: Nanos) -> Agenda {
+        let mut moved = self.complete(now);
+        moved += self.drain();
+        for side in Side::BOTH {
+            moved += self.send(side, now);
+        }
+        debug_assert!(self.counts.balanced(self.queued(), self.in_transmit()), "{:?}", self.counts);
+        Agenda { moved, departure: self.next_departure(), in_transmit: self.in_transmit() > 0 }
+    }
+
+    /// When the shaper lets the next frame go, if one waits.
+    pub fn next_departure(&self) -> Option<Nanos> {
+        self.ways_out.iter().filter_map(|way| way.tree.next_departure()).min()
+    }
+
+    /// When a port that knows will be done with its next frame.
+    pub fn next_completion(&self) -> Option<Nanos> {
+        self.ways_out.iter().filter_map(|way| way.port.next_completion()).min()
+    }
+
+    /// Sends home what the ports are done with.
+    fn complete(&mut self, now: Nanos) -> usize {
+        let mut done = Burst::new();
+        let mut total = 0;
+        for way in &mut self.ways_out {
+            loop {
+                way.port.complete(&self.table, now, &mut done);
+                let count = done.len();
+                for frame in done.drain(..) {
+                    self.returns.send(&self.table, frame, Owner::Transmit);
+                }
+                total += count;
+                if count < BURST {
+                    break;
+                }
+            }
+        }
+        self.counts.completed.add(total as u64);
+        total
+    }
+
+    /// Takes frames from the rings: one burst of every band first, so that none starves, then the high bands first.
+    fn drain(&mut self) -> usize {
+        let Egress { table, bands, returns, ways_out, counts, .. } = self;
+        let mut enqueue = |mut frame: Frame| {
+            table.pass(&frame, Owner::Ring, Owner::Egress);
+            let slot = table.slot_mut(&mut frame);
+            let way = &mut ways_out[slot.side.opposite() as usize];
+            if slot.wire_len > way.max_frame {
+                counts.dropped.add(slot.side, slot.class, DropReason::TooLong);
+                returns.send(table, frame, Owner::Egress);
+                return;
+            }
+            way.tree.enqueue(table, frame, |frame, refusal| {
+                let slot = table.slot(&frame);
+                counts.dropped.add(slot.side, slot.class, reason(refusal));
+                returns.send(table, frame, Owner::Egress);
+            });
+        };
+        let mut left = DRAIN;
+        for band in 0..BANDS {
+            left -= bands.drain(band, BURST, &mut enqueue);
+        }
+        for band in 0..BANDS {
+            left -= bands.drain(band, left, &mut enqueue);
+        }
+        let taken = DRAIN - left;
+        counts.popped.add(taken as u64);
+        taken
+    }
+
+    /// Hands the port what the tree lets go and the port has room for.
+    fn send(&mut self, side: Side, now: Nanos) -> usize {
+        let Egress { table, ways_out, counts, sojourn, .. } = self;
+        let way = &mut ways_out[side as usize];
+        let mut sent = 0;
+        while sent < SEND {
+            let room = way.port.room().min(way.depth.saturating_sub(way.port.in_flight() as usize)).min(BURST);
+            let mut burst = Burst::new();
+            let mut measured = 0u32;
+            while burst.len() < room {
+                let Some(frame) = way.tree.dequeue(table, now) else { break };
+                let slot = table.slot(&frame);
+                counts.submitted[slot.side as usize][usize::from(slot.class)].add(slot.wire_len);
+                if measured & (1 << slot.class) == 0 {
+                    measured |= 1 << slot.class;
+                    sojourn.record(slot.class, now.since(slot.arrived));
+                }
+                burst.push(frame);
+            }
+            let count = burst.len();
+            if count == 0 {
+                break;
+            }
+            way.port.submit(table, now, &mut burst);
+            assert!(burst.is_empty(), "a port takes as many frames as it said it has room for");
+            sent += count;
+            if count < room {
+                break;
+            }
+        }
+        if way.port.in_flight() > 0 {
+            way.port.flush(now);
+        }
+        sent
+    }
+
+    /// Drops everything that is still queued or waits in the rings; for the end, after the last turn.
+    pub fn stop(&mut self) {
+        let Egress { table, bands, returns, ways_out, counts, .. } = self;
+        let mut drop_stopped = |frame: Frame| {
+            let slot = table.slot(&frame);
+            counts.dropped.add(slot.side, slot.class, DropReason::Stopped);
+            returns.send(table, frame, Owner::Egress);
+        };
+        for band in 0..BANDS {
+            let waiting = bands.waiting(band);
+            let taken = bands.drain(band, waiting, |frame| {
+                table.pass(&frame, Owner::Ring, Owner::Egress);
+                drop_stopped(frame);
+            });
+            counts.popped.add(taken as u64);
+        }
+        for way in ways_out {
+            while let Some(frame) = way.tree.take_any(table) {
+                drop_stopped(frame);
+            }
+        }
+    }
+}
+
+const fn reason(refusal: Refusal) -> DropReason {
+    match refusal {
+        Refusal::LeafFull => DropReason::LeafFull,
+        Refusal::OverBudget => DropReason::OverBudget,
+    }
+}
+
+/// How many frames may be in a port at once: two bursts, or one millisecond of full frames at the link's rate if that is more.
+fn transmit_depth(link: Option<Rate>) -> usize {
+    match link {
+        None => usize::MAX,
+        Some(rate) => (rate.bytes_in(Nanos::from_millis(1)) as usize / 1_538).max(2 * BURST),
+    }
+}

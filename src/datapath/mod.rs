@@ -1,0 +1,32 @@
+//! The path of a frame from one port to the other, in two halves that share nothing but lock-free rings.
+//!
+//! [`Ingress`] receives, classifies and pushes; [`Egress`] queues, shapes and transmits. One [`worker`] runs either or both.
+//! Nothing here allocates after start, takes a lock, or reads a clock: `now` is an argument of every turn.
+
+// Why a frame was dropped.
+pub mod drop;
+// What each half has seen, and the equations that must hold.
+pub mod counters;
+// How long frames stayed.
+pub mod sojourn;
+// What the datapath is told to do; immutable.
+pub mod policy;
+// The lock-free priority rings between the halves.
+pub mod bands;
+// The verdict of a frame.
+pub mod judge;
+// Port to ring.
+pub mod ingress;
+// Ring to port.
+pub mod egress;
+// A thread that turns the halves.
+pub mod worker;
+// How a worker waits for work.
+pub mod idle;
+
+pub use bands::BANDS;
+pub use drop::DropReason;
+pub use egress::Egress;
+pub use ingress::Ingress;
+pub use judge::Judge;
+pub use policy::Policy;

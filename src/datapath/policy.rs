@@ -1,0 +1,23 @@
+//! What the datapath is told to do; immutable, and swapped whole.
+
+use super::counters::CLASSES;
+use crate::classify::Classifier;
+use crate::qos::TreeSpec;
+
+/// Everything that a worker needs to know, computed once by control.
+///
+/// Class slots and leaf slots keep their meaning from one policy to the next, so that frames queued and verdicts cached
+/// under the old one stay right.
+#[derive(Debug)]
+pub struct Policy {
+    /// Grows by one with each policy; a cached verdict of an older epoch is judged again.
+    pub epoch: u32,
+    /// Finds the verdict of a flow's first frame.
+    pub classifier: Classifier,
+    /// The leaf of each class slot in the tree of either direction.
+    pub leaves: [u16; CLASSES],
+    /// The priority band of each class slot.
+    pub bands: [u8; CLASSES],
+    /// The tree for what leaves by the inside port, and by the outside port.
+    pub trees: [TreeSpec; 2],
+}
