@@ -53,9 +53,15 @@ impl<'a> Ipv4<'a> {
     }
 
     /// The length of the packet in bytes, as the header says; more than is here if it was cut short.
+    ///
+    /// Zero stands in captures of a sender whose card cuts segments (TSO): the packet is taken to fill the bytes that are
+    /// here, as Linux takes it (`iph_totlen`).
     #[inline]
     pub fn total_len(&self) -> usize {
-        be16(self.header, TOTAL_LENGTH) as usize
+        match be16(self.header, TOTAL_LENGTH) {
+            0 => self.bytes.len(),
+            len => len as usize,
+        }
     }
 
     /// The number that a packet's fragments have in common.
@@ -149,6 +155,13 @@ mod tests {
         for len in 0..24 {
             assert!(Ipv4::new(&PACKET[..len]).is_none(), "{len} bytes");
         }
+    }
+
+    #[test]
+    fn a_total_length_of_zero_fills_what_is_here() {
+        let mut offloaded = PACKET;
+        offloaded[2..4].fill(0);
+        assert_eq!(Ipv4::new(&offloaded).unwrap().payload(), [1, 2, 3, 0xee, 0xee]);
     }
 
     #[test]

@@ -23,6 +23,8 @@ mod udp;
 mod icmp;
 // What one frame says, all layers together.
 mod packet;
+// The walk over all layers.
+mod parse;
 // The numbers of the protocols that IP carries.
 pub mod protocol;
 
