@@ -1,7 +1,7 @@
 //! Link and routing protocols, which keep the network itself alive.
 //!
-//! `docs/classification.md` lists them with the reason for each. Whoever sends such a packet reaches the `control` class,
-//! which is why that class is small and capped: the tests here are cheap, not proofs.
+//! `docs/classification.md` lists them with the reason for each. The tests are cheap, not proofs: anyone can send a packet
+//! that passes them.
 
 use crate::wire::{Ethernet, Fragment, Network, Packet, Pppoe, Vlan, ethertype, protocol};
 
