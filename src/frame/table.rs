@@ -72,7 +72,7 @@ pub enum Owner {
 /// A [`Frame`] must be used with the table that it came with.
 pub struct Table {
     slots: Box<[UnsafeCell<Slot>]>,
-    heap: Option<Heap>,
+    memory: Memory,
     #[cfg(debug_assertions)]
     owners: Box<[AtomicU8]>,
 }
@@ -81,26 +81,26 @@ pub struct Table {
 // exclusive access. Frames pass between threads through rings that order the accesses.
 #[allow(unsafe_code)]
 unsafe impl Sync for Table {}
-// SAFETY: as above; the heap pointer is owned by the table.
+// SAFETY: as above; the memory is owned by the table, and what a port lends is `Send` itself.
 #[allow(unsafe_code)]
 unsafe impl Send for Table {}
 
 impl Table {
-    /// A table of `frames` slots whose bytes are in memory that a port owns.
-    pub fn external(frames: u32) -> (Table, Vec<Frame>) {
-        Table::build(frames, None)
+    /// A table of `frames` slots whose bytes are in `memory`, which the table keeps from being freed before itself.
+    pub fn external(frames: u32, memory: Box<dyn Send + Sync>) -> (Table, Vec<Frame>) {
+        Table::build(frames, Memory::External { _keep: memory })
     }
 
     /// A table of `frames` slots with `chunk` bytes of ordinary memory each, for ports without memory of their own.
     pub fn heap(frames: u32, chunk: u32) -> (Table, Vec<Frame>) {
-        Table::build(frames, Some(Heap::new(frames, chunk)))
+        Table::build(frames, Memory::Heap(Heap::new(frames, chunk)))
     }
 
-    fn build(frames: u32, heap: Option<Heap>) -> (Table, Vec<Frame>) {
+    fn build(frames: u32, memory: Memory) -> (Table, Vec<Frame>) {
         assert!(frames < NONE, "a table holds fewer than {NONE} frames");
         let table = Table {
             slots: (0..frames).map(|_| UnsafeCell::new(Slot::EMPTY)).collect(),
-            heap,
+            memory,
             #[cfg(debug_assertions)]
             owners: (0..frames).map(|_| AtomicU8::new(Owner::Home as u8)).collect(),
         };
@@ -114,7 +114,10 @@ impl Table {
 
     /// The bytes that a frame can hold; zero if a port owns the memory.
     pub fn chunk(&self) -> u32 {
-        self.heap.as_ref().map_or(0, |heap| heap.chunk)
+        match &self.memory {
+            Memory::Heap(heap) => heap.chunk,
+            Memory::External { .. } => 0,
+        }
     }
 
     /// The slot of `frame`, to read.
@@ -156,7 +159,7 @@ impl Table {
     /// # Safety
     ///
     /// The bytes must be valid for reads and writes, belong to `frame` alone until it is given back to the port, and
-    /// stay mapped for as long as the table lives.
+    /// lie in the memory that [`Table::external`] was given.
     #[inline]
     #[allow(unsafe_code)]
     pub unsafe fn place(&self, frame: &mut Frame, data: NonNull<u8>, len: u32) {
@@ -174,7 +177,7 @@ impl Table {
     #[inline]
     #[allow(unsafe_code)]
     pub fn write(&self, frame: &mut Frame, bytes: &[u8], wire_len: u32) {
-        let heap = self.heap.as_ref().expect("the table has memory of its own");
+        let Memory::Heap(heap) = &self.memory else { panic!("the table has no memory of its own") };
         let data = heap.chunk_of(frame.0, bytes.len());
         let slot = self.slot_mut(frame);
         slot.data = data;
@@ -218,6 +221,12 @@ impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Table").field("frames", &self.frames()).field("chunk", &self.chunk()).finish_non_exhaustive()
     }
+}
+
+/// Where the bytes of the frames are.
+enum Memory {
+    Heap(Heap),
+    External { _keep: Box<dyn Send + Sync> },
 }
 
 /// Ordinary memory cut into chunks; untouched chunks cost no pages.

@@ -3,6 +3,9 @@
 //! The datapath knows nothing more of a port than [`Rx`] and [`Tx`]. Time comes in as an argument, so that a simulated port
 //! runs in virtual time under the very same code as a network card.
 
+// AF_XDP sockets on real interfaces.
+pub mod xdp;
+
 use std::os::fd::RawFd;
 
 use crate::frame::{Burst, Home, Table};

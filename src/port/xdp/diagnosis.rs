@@ -1,0 +1,262 @@
+//! Why the kernel refuses, and the cure.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::{fs, io};
+
+use rustix::process::{Resource, getrlimit};
+
+use super::umem::OptionsError;
+
+/// Why a wire can't be opened or undone; every message names what was got, what was wanted, and the cure.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name is none of this network namespace's interfaces.
+    #[error("there is no interface {name:?} in this network namespace; it has {existing}")]
+    NoInterface {
+        /// The name that was asked for.
+        name: String,
+        /// Those that exist, separated by commas.
+        existing: String,
+    },
+    /// Both ends of the wire are one interface.
+    #[error("{inside} and {outside} are the same interface; a wire needs two")]
+    SameInterface {
+        /// The name given for the inside.
+        inside: String,
+        /// The name given for the outside.
+        outside: String,
+    },
+    /// The interface can neither receive nor send.
+    #[error("interface {0} is down; bring it up: ip link set {0} up")]
+    Down(String),
+    /// Frames may come that don't fit.
+    #[error(
+        "interface {name} has an MTU of {mtu}, so frames of {frame} bytes with two VLAN tags, but a chunk of {chunk} has room \
+         for {room}; lower the MTU: ip link set {name} mtu {max}{larger}"
+    )]
+    Mtu {
+        /// The interface.
+        name: String,
+        /// Its MTU.
+        mtu: u32,
+        /// The longest frame that the MTU allows.
+        frame: u32,
+        /// Bytes per frame in the UMEM.
+        chunk: u32,
+        /// How many of those can hold a frame.
+        room: u32,
+        /// The largest MTU that fits.
+        max: u32,
+        /// The other cure, if there is one.
+        larger: &'static str,
+    },
+    /// An option is out of its range.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// Someone else's XDP program is attached.
+    #[error(
+        "interface {name} already has an XDP program, {program:?} (id {id}), which is not ours; stop what uses it, or remove \
+         it: ip link set dev {name} xdp off"
+    )]
+    ForeignProgram {
+        /// The interface.
+        name: String,
+        /// The program's name.
+        program: String,
+        /// The program's number in the kernel.
+        id: u32,
+    },
+    /// This process may not do what a port needs.
+    #[error("a port needs {0}")]
+    Privileges(String),
+    /// `/sys` doesn't show this network namespace.
+    #[error(
+        "/sys/class/net/{0} is not the interface {0} of this network namespace: /sys was mounted in another one. Enter the \
+         namespace with `ip netns exec`, or mount sysfs anew in it"
+    )]
+    Sysfs(String),
+    /// The kernel refused a step.
+    #[error("{step} on {interface}: {source}{advice}")]
+    Refused {
+        /// What was tried.
+        step: &'static str,
+        /// Where.
+        interface: String,
+        /// The kernel's answer.
+        source: io::Error,
+        /// What is probably missing, and the cure; empty if nothing is known.
+        advice: String,
+    },
+    /// The state file can't be read or written.
+    #[error("state file {path}: {source}")]
+    StateFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The state file isn't one; it is left as it is.
+    #[error(
+        "state file {path} is not one of ours or is damaged ({reason}), so the previous settings of its interface are not \
+         known. Check them by hand (ethtool -k, ip -d link), then delete the file"
+    )]
+    DamagedState {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// A refusal of the kernel, with advice.
+    pub(super) fn refused(step: &'static str, interface: impl Into<String>, source: io::Error) -> Error {
+        let interface = interface.into();
+        let advice = advice(&source, &interface);
+        Error::Refused { step, interface, source, advice }
+    }
+
+    /// The kernel's answer behind the error, if it was one.
+    pub(super) fn os(&self) -> Option<i32> {
+        match self {
+            Error::Refused { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
+/// The system's error inside one of xsk-rs, which keeps it as its source.
+pub(super) fn os_error(error: &(dyn std::error::Error + 'static)) -> io::Error {
+    match error.source().and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error) {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::other(error.to_string()),
+    }
+}
+
+/// What the answer usually means here, beginning with a separator; empty if it says enough by itself.
+fn advice(source: &io::Error, interface: &str) -> String {
+    let text = match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => why_not_permitted(),
+        Some(libc::EBUSY | libc::EEXIST) => format!(
+            "another process is bound to a queue of {interface} or attached a program to it; find it with `bpftool net` and \
+             `ss --xdp -p`"
+        ),
+        Some(libc::EOPNOTSUPP) => format!("the driver of {interface} or the kernel (CONFIG_XDP_SOCKETS) lacks it"),
+        Some(libc::ERANGE) => {
+            format!("the driver takes the program only with a smaller MTU on {interface} or its peer")
+        }
+        Some(libc::ENOBUFS | libc::ENOMEM) => format!(
+            "there was not enough memory to lock ({}); raise it (ulimit -l, LimitMEMLOCK=), or lower egress_frames and the \
+             ring sizes",
+            locked_memory_limit()
+        ),
+        Some(libc::ENODEV | libc::ENXIO) => format!("{interface} has disappeared"),
+        Some(libc::ENETDOWN) => format!("{interface} is down; bring it up: ip link set {interface} up"),
+        _ => return String::new(),
+    };
+    format!(". {text}")
+}
+
+/// The capabilities a port can't do without: bit in `CapEff` (linux/capability.h), name, what for.
+const CAPABILITIES: [(&[u32], &str, &str); 3] = [
+    (&[12], "CAP_NET_ADMIN", "to attach the program and change the interface"),
+    (&[13], "CAP_NET_RAW", "to open AF_XDP sockets"),
+    (&[39, 21], "CAP_BPF (or CAP_SYS_ADMIN)", "to load the program"),
+];
+
+/// Refuses at once, before anything is changed, if this process lacks a capability.
+pub(super) fn check_privileges() -> Result<(), Error> {
+    match missing_capabilities(effective_capabilities()) {
+        Some(missing) => Err(Error::Privileges(missing)),
+        None => Ok(()),
+    }
+}
+
+fn effective_capabilities() -> u64 {
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    // Unreadable means unknown, and then the kernel's own answer will do.
+    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(u64::MAX)
+}
+
+/// Names what `effective` lacks, and the cure.
+fn missing_capabilities(effective: u64) -> Option<String> {
+    let missing: Vec<String> = CAPABILITIES
+        .iter()
+        .filter(|(bits, ..)| bits.iter().all(|bit| effective & (1 << bit) == 0))
+        .map(|(_, name, purpose)| format!("{name} {purpose}"))
+        .collect();
+    if missing.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "{}, which this process does not have; run as root, or give them: setcap \
+         cap_net_admin,cap_net_raw,cap_bpf+ep $(command -v tidegate) (systemd: AmbientCapabilities=)",
+        missing.join(", ")
+    ))
+}
+
+/// Everything known that makes the kernel answer EPERM or EACCES.
+fn why_not_permitted() -> String {
+    let mut why = match missing_capabilities(effective_capabilities()) {
+        Some(missing) => format!("it needs {missing}"),
+        None => "this process has the capabilities it needs, so something else forbids it".to_owned(),
+    };
+    if trimmed("/proc/self/uid_map").split_whitespace().ne(["0", "0", "4294967295"]) {
+        why.push_str("; in a user namespace (an unprivileged container) the kernel takes no BPF programs at all");
+    }
+    for (path, harmless) in
+        [("/sys/kernel/security/lockdown", "[none]"), ("/proc/sys/kernel/unprivileged_bpf_disabled", "0")]
+    {
+        let value = trimmed(path);
+        if !value.is_empty() && !value.contains(harmless) {
+            let _ = write!(why, "; {path} is {value}");
+        }
+    }
+    let _ = write!(why, "; {}", locked_memory_limit());
+    why
+}
+
+fn locked_memory_limit() -> String {
+    match getrlimit(Resource::Memlock).current {
+        Some(bytes) => format!("RLIMIT_MEMLOCK is {} KiB", bytes / 1024),
+        None => "RLIMIT_MEMLOCK is unlimited".to_owned(),
+    }
+}
+
+fn trimmed(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_capability_is_named_with_its_cure() {
+        assert_eq!(missing_capabilities(u64::MAX), None);
+        let all_but_raw = missing_capabilities(!(1 << 13)).unwrap();
+        assert!(all_but_raw.starts_with("CAP_NET_RAW to open AF_XDP sockets, which"), "{all_but_raw}");
+        assert!(all_but_raw.contains("setcap"), "{all_but_raw}");
+    }
+
+    #[test]
+    fn either_of_two_capabilities_loads_a_program() {
+        let base = 1 << 12 | 1 << 13;
+        assert_eq!(missing_capabilities(base | 1 << 39), None);
+        assert_eq!(missing_capabilities(base | 1 << 21), None);
+        assert!(missing_capabilities(base).unwrap().starts_with("CAP_BPF"));
+    }
+
+    #[test]
+    fn what_the_kernel_answers_is_explained() {
+        let error = Error::refused("binding queue 0", "eth0", io::Error::from_raw_os_error(libc::EBUSY));
+        assert!(error.to_string().starts_with("binding queue 0 on eth0: "), "{error}");
+        assert!(error.to_string().contains("another process"), "{error}");
+        let error = Error::refused("registering the UMEM", "the wire", io::Error::from_raw_os_error(libc::ENOBUFS));
+        assert!(error.to_string().contains("RLIMIT_MEMLOCK"), "{error}");
+        let error = Error::refused("binding queue 0", "eth0", io::Error::from_raw_os_error(libc::EINVAL));
+        assert!(error.to_string().ends_with("(os error 22)"), "{error}");
+    }
+}

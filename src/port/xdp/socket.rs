@@ -1,0 +1,57 @@
+//! One socket per queue, cut into its receiving and its transmitting half.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use xsk_rs::config::{BindFlags, Interface, LibxdpFlags, SocketConfig};
+use xsk_rs::{CompQueue, FillQueue, RxQueue, Socket, TxQueue};
+
+use super::diagnosis::{Error, os_error};
+use super::link::Link;
+use super::umem::{Arena, Options, ring};
+
+/// How long a queue may stay bound after its last owner closed it: the kernel lets go of it on a work queue of its own.
+const RELEASE: Duration = Duration::from_secs(1);
+
+/// The rings of a socket and those of its queue.
+pub(super) struct Rings {
+    /// What was received.
+    pub(super) rx: RxQueue,
+    /// What may be received into.
+    pub(super) fill: FillQueue,
+    /// What is to be transmitted.
+    pub(super) tx: TxQueue,
+    /// What was transmitted.
+    pub(super) completion: CompQueue,
+}
+
+/// Binds a socket to one queue of an interface, in copy mode, over the memory of the wire.
+pub(super) fn bind(arena: &Arena, link: &Link, queue: u32, options: &Options) -> Result<Rings, Error> {
+    let config = SocketConfig::builder()
+        .rx_queue_size(ring(options.rx_ring))
+        .tx_queue_size(ring(options.tx_ring))
+        .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
+        .bind_flags(BindFlags::XDP_COPY | BindFlags::XDP_USE_NEED_WAKEUP)
+        .build();
+    let interface: Interface = link.name().parse().expect("the kernel has no interface with a zero in its name");
+    let deadline = Instant::now() + RELEASE;
+    loop {
+        // SAFETY: no program is loaded by the library (INHIBIT_PROG_LOAD), and every queue is bound once.
+        #[allow(unsafe_code)]
+        match unsafe { Socket::new(config, arena.umem(), &interface, queue) } {
+            Ok((tx, rx, Some((fill, completion)))) => return Ok(Rings { rx, fill, tx, completion }),
+            Ok((_, _, None)) => unreachable!("the first socket on a queue brings its fill and completion rings"),
+            Err(error) => {
+                let error = os_error(&error);
+                if error.raw_os_error() != Some(libc::EBUSY) || Instant::now() > deadline {
+                    return Err(Error::refused(
+                        "binding an AF_XDP socket",
+                        format!("{} queue {queue}", link.name()),
+                        error,
+                    ));
+                }
+                sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}

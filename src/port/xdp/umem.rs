@@ -1,0 +1,219 @@
+//! The memory that both ports share, and the descriptor of every frame in it.
+
+use std::cell::UnsafeCell;
+use std::num::NonZeroU32;
+use std::ptr::NonNull;
+
+use xsk_rs::config::{FrameSize, QueueSize, UmemConfigBuilder, XDP_UMEM_MIN_CHUNK_SIZE};
+use xsk_rs::{FrameDesc, Umem};
+
+use super::diagnosis::{Error, os_error};
+use super::wire::Mode;
+use crate::frame::{BURST, Frame, Table};
+
+/// The bytes at the front of every chunk that the kernel keeps for its program (`XDP_PACKET_HEADROOM` of linux/bpf.h).
+pub(super) const HEADROOM: u32 = 256;
+
+/// The largest chunk that an aligned UMEM can have: one page.
+const CHUNK_MAX: u32 = 4096;
+
+/// The sizes of a wire's rings and memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Descriptors in the receive ring of every queue; a power of two.
+    pub rx_ring: u32,
+    /// Descriptors in the fill ring of every queue; a power of two.
+    pub fill_ring: u32,
+    /// Descriptors in the transmit ring; a power of two.
+    pub tx_ring: u32,
+    /// Descriptors in the completion ring; a power of two.
+    pub completion_ring: u32,
+    /// The most frames that one port has submitted and not yet completed: what the kernel holds, no queue of ours can reorder.
+    pub max_in_flight: u32,
+    /// Frames that the rings between the halves and the leaf queues of both directions may hold.
+    pub egress_frames: u32,
+    /// Bytes of memory per frame, 256 of which are the kernel's: 2048 or 4096.
+    pub chunk: u32,
+    /// Take this mode or fail; without it, the best that both interfaces allow.
+    pub mode: Option<Mode>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            rx_ring: 2048,
+            fill_ring: 2048,
+            tx_ring: 2048,
+            completion_ring: 2048,
+            max_in_flight: 2 * BURST as u32,
+            egress_frames: 8192,
+            chunk: CHUNK_MAX,
+            mode: None,
+        }
+    }
+}
+
+/// An option that can't be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OptionsError {
+    /// A ring whose size the kernel would refuse.
+    #[error("{option}: got {got}, want a power of two from {min} to 32768", min = BURST)]
+    Ring {
+        /// The option's name.
+        option: &'static str,
+        /// Its value.
+        got: u32,
+    },
+    /// A chunk that AF_XDP doesn't have.
+    #[error("chunk: got {0}, want {XDP_UMEM_MIN_CHUNK_SIZE} or {CHUNK_MAX}")]
+    Chunk(u32),
+    /// A cap that would stop the port or overflow a ring.
+    #[error("max_in_flight: got {got}, want {min} to {max} (the smaller of tx_ring and completion_ring)", min = BURST)]
+    InFlight {
+        /// Its value.
+        got: u32,
+        /// The largest that fits.
+        max: u32,
+    },
+    /// More memory than a frame's index can number or a process should lock.
+    #[error("{frames} frames of {chunk} bytes are more than the 16 GiB allowed: lower egress_frames or the ring sizes")]
+    Memory {
+        /// The frames that the formula gives.
+        frames: u64,
+        /// Bytes for each.
+        chunk: u32,
+    },
+}
+
+impl Options {
+    /// The frames in the UMEM of a wire with this many receive queues on both ports together.
+    ///
+    /// Every place where frames can wait has its own, so that none starves another:
+    ///
+    /// ```text
+    /// queues × (fill_ring + rx_ring)    lent to the kernel to receive into, or received and not yet seen
+    /// + 2 × max_in_flight               being transmitted
+    /// + (queues + 2 × 2) × 32           one burst in the hands of every ingress, two in those of either egress
+    /// + egress_frames                   between the halves and in leaf queues
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If an option is out of its range or the sum is more than 16 GiB.
+    pub fn frames(&self, queues: u32) -> Result<u32, OptionsError> {
+        self.check()?;
+        let [queues, burst] = [queues, BURST as u32].map(u64::from);
+        let lent = queues * (u64::from(self.fill_ring) + u64::from(self.rx_ring));
+        let frames = lent + 2 * u64::from(self.max_in_flight) + (queues + 4) * burst + u64::from(self.egress_frames);
+        match u32::try_from(frames) {
+            Ok(fits) if frames * u64::from(self.chunk) <= 16 << 30 => Ok(fits),
+            _ => Err(OptionsError::Memory { frames, chunk: self.chunk }),
+        }
+    }
+
+    fn check(&self) -> Result<(), OptionsError> {
+        let rings = [
+            ("rx_ring", self.rx_ring),
+            ("fill_ring", self.fill_ring),
+            ("tx_ring", self.tx_ring),
+            ("completion_ring", self.completion_ring),
+        ];
+        for (option, got) in rings {
+            if !got.is_power_of_two() || !(BURST as u32..=32768).contains(&got) {
+                return Err(OptionsError::Ring { option, got });
+            }
+        }
+        if self.chunk != XDP_UMEM_MIN_CHUNK_SIZE && self.chunk != CHUNK_MAX {
+            return Err(OptionsError::Chunk(self.chunk));
+        }
+        let max = self.tx_ring.min(self.completion_ring);
+        if !(BURST as u32..=max).contains(&self.max_in_flight) {
+            return Err(OptionsError::InFlight { got: self.max_in_flight, max });
+        }
+        Ok(())
+    }
+
+    /// The longest frame that a chunk holds.
+    pub(super) fn room(&self) -> u32 {
+        self.chunk - HEADROOM
+    }
+}
+
+/// A ring's size in the crate's type.
+pub(super) fn ring(size: u32) -> QueueSize {
+    QueueSize::new(size).expect("checked with the options")
+}
+
+/// The UMEM, with the kernel's descriptor of every frame.
+pub(super) struct Arena {
+    umem: Umem,
+    descriptors: Box<[UnsafeCell<FrameDesc>]>,
+    chunk: usize,
+}
+
+// SAFETY: a descriptor is reached only through its `Frame`, of which there is one; `umem` is itself `Sync`.
+#[allow(unsafe_code)]
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    /// Maps and registers the memory of `frames` frames.
+    pub(super) fn new(options: &Options, frames: u32) -> Result<Arena, Error> {
+        let config = UmemConfigBuilder::new()
+            .frame_size(FrameSize::new(options.chunk).expect("checked with the options"))
+            .fill_queue_size(ring(options.fill_ring))
+            .comp_queue_size(ring(options.completion_ring))
+            .build()
+            .expect("checked with the options");
+        let frames = NonZeroU32::new(frames).expect("the formula gives more than none");
+        let (umem, descriptors) = Umem::new(config, frames, false)
+            .map_err(|error| Error::refused("registering the UMEM", "the wire", os_error(&error)))?;
+        let descriptors = descriptors.into_iter().map(UnsafeCell::new).collect();
+        Ok(Arena { umem, descriptors, chunk: options.chunk as usize })
+    }
+
+    /// The UMEM to bind sockets to.
+    pub(super) fn umem(&self) -> &Umem {
+        &self.umem
+    }
+
+    /// The index of the frame that the kernel means by `address`, if there is one.
+    #[inline]
+    pub(super) fn index(&self, address: usize) -> Option<u32> {
+        let index = address / self.chunk;
+        (index < self.descriptors.len()).then_some(index as u32)
+    }
+
+    /// The descriptor of `frame`.
+    #[inline]
+    #[allow(unsafe_code)]
+    pub(super) fn descriptor(&self, frame: &Frame) -> FrameDesc {
+        // SAFETY: `frame` is the one right to this descriptor and is borrowed while it is copied.
+        unsafe { *self.descriptors[frame.index() as usize].get() }
+    }
+
+    /// Takes the frame that the kernel received with `descriptor`; `None` if it lies outside the UMEM or leaves its chunk.
+    ///
+    /// # Safety
+    ///
+    /// The kernel must just have given up `descriptor` on a receive ring of this UMEM, and it must be used once.
+    #[inline]
+    #[allow(unsafe_code)]
+    pub(super) unsafe fn receive(&self, table: &Table, descriptor: &mut FrameDesc) -> Option<Frame> {
+        let index = self.index(descriptor.addr())?;
+        let (offset, len) = (descriptor.addr() % self.chunk, descriptor.lengths().data());
+        if offset + len > self.chunk || descriptor.has_more_frames() {
+            return None;
+        }
+        descriptor.set_options(0);
+        // SAFETY: the kernel gave the frame up, by the contract of this function.
+        let mut frame = unsafe { Frame::from_index(index) };
+        // SAFETY: `frame` is the one right to this descriptor.
+        unsafe { *self.descriptors[index as usize].get() = *descriptor };
+        // SAFETY: the descriptor lies within one chunk of this UMEM, by the checks above, and the chunk is `frame`'s.
+        let mut data = unsafe { self.umem.data_mut(descriptor) };
+        let bytes = NonNull::from(data.contents_mut()).cast();
+        // SAFETY: the bytes are `frame`'s, and the table was given this arena to keep.
+        unsafe { table.place(&mut frame, bytes, len as u32) };
+        Some(frame)
+    }
+}

@@ -1,0 +1,192 @@
+//! Two ports opened together.
+
+use std::fmt;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use super::diagnosis::{self, Error};
+use super::link::Link;
+use super::program::Program;
+use super::rx::XdpRx;
+use super::socket;
+use super::state::Recorded;
+use super::tx::XdpTx;
+use super::umem::{Arena, Options};
+use crate::frame::{Frame, Side, Table};
+
+/// How the kernel moves frames between the device and the UMEM; one for the whole wire, because the UMEM has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The driver runs the program, and frames are copied.
+    NativeCopy,
+    /// The network stack runs the program on any device, and frames are copied.
+    Generic,
+}
+
+impl Mode {
+    /// All modes, best first.
+    pub const ALL: [Mode; 2] = [Mode::NativeCopy, Mode::Generic];
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::NativeCopy => "native copy",
+            Mode::Generic => "generic",
+        })
+    }
+}
+
+/// Two ports over one UMEM, and everything that came with them. Arrays are indexed by [`Side`].
+///
+/// Take it apart: the halves go to their workers. When the last of them and the table are dropped, the sockets close and
+/// the kernel takes the frames; what was changed on the interfaces stays until [`detach`](super::detach).
+#[derive(Debug)]
+pub struct Wire {
+    /// The side table of all frames.
+    pub table: Arc<Table>,
+    /// All frames, free.
+    pub frames: Vec<Frame>,
+    /// The receiving halves of either side, one per receive queue.
+    pub rx: [Vec<XdpRx>; 2],
+    /// The transmitting half of either side.
+    pub tx: [XdpTx; 2],
+    /// What was obtained.
+    pub mode: Mode,
+    /// The MTU of either side in bytes, without the Ethernet header.
+    pub mtu: [u32; 2],
+    /// The kernel program of either side, for its counters.
+    pub programs: [Program; 2],
+}
+
+impl Wire {
+    /// Opens two interfaces of this thread's network namespace as a wire.
+    ///
+    /// From here on every frame that either receives comes to its [`XdpRx`]. Both are made promiscuous and lose the
+    /// offloads that alter frames; a state file keeps what was set before. If this fails, whatever it changed is undone.
+    ///
+    /// # Errors
+    ///
+    /// If an interface is missing, down, in use, or has an MTU too large for a chunk; if a privilege is missing; if the
+    /// options don't fit; if a state file is damaged; or if no mode is possible.
+    pub fn open(inside: &str, outside: &str, options: &Options) -> Result<Wire, Error> {
+        let links = [Link::find(inside)?, Link::find(outside)?];
+        if links[0].index() == links[1].index() {
+            return Err(Error::SameInterface { inside: inside.to_owned(), outside: outside.to_owned() });
+        }
+        let mtu = [links[0].check(options)?, links[1].check(options)?];
+        let queues = [links[0].rx_queues()?, links[1].rx_queues()?];
+        let frames = options.frames(queues[0] + queues[1])?;
+        diagnosis::check_privileges()?;
+
+        let recorded = [Recorded::new(&links[0])?, Recorded::new(&links[1])?];
+        for link in &links {
+            prepare(link)?;
+        }
+        let wire = Wire::obtain(&links, mtu, queues, frames, options)?;
+        recorded.into_iter().for_each(Recorded::keep);
+        for side in Side::BOTH {
+            let (name, at) = (links[side as usize].name(), side as usize);
+            let (mode, queues, mtu) = (wire.mode, queues[at], mtu[at]);
+            tracing::info!("{} port {name}: {mode} mode, {queues} queues, MTU {mtu}", side.name());
+        }
+        tracing::info!("{frames} frames of {} bytes", options.chunk);
+        Ok(wire)
+    }
+
+    /// Tries the modes, best first.
+    fn obtain(
+        links: &[Link; 2],
+        mtu: [u32; 2],
+        queues: [u32; 2],
+        frames: u32,
+        options: &Options,
+    ) -> Result<Wire, Error> {
+        let mut modes = Mode::ALL.into_iter().filter(|mode| options.mode.is_none_or(|only| only == *mode));
+        let mut mode = modes.next().expect("there is at least one mode");
+        loop {
+            match (Wire::attempt(links, mtu, queues, frames, mode, options), modes.next()) {
+                (Err(error), Some(next)) if is_refusal_of_mode(&error) => {
+                    tracing::warn!("no {mode} mode, trying {next}: {error}");
+                    mode = next;
+                }
+                (result, _) => return result,
+            }
+        }
+    }
+
+    /// Opens everything in one mode.
+    fn attempt(
+        links: &[Link; 2],
+        mtu: [u32; 2],
+        queues: [u32; 2],
+        frames: u32,
+        mode: Mode,
+        options: &Options,
+    ) -> Result<Wire, Error> {
+        let arena = Arc::new(Arena::new(options, frames)?);
+        let (inside_rx, inside_tx, inside) = port(&arena, &links[0], queues[0], options)?;
+        let (outside_rx, outside_tx, outside) = port(&arena, &links[1], queues[1], options)?;
+        // Last, so that no frame is redirected before every queue has its socket.
+        inside.attach(&links[0], mode)?;
+        outside.attach(&links[1], mode)?;
+        let (table, frames) = Table::external(frames, Box::new(arena));
+        Ok(Wire {
+            table: Arc::new(table),
+            frames,
+            rx: [inside_rx, outside_rx],
+            tx: [inside_tx, outside_tx],
+            mode,
+            mtu,
+            programs: [inside, outside],
+        })
+    }
+}
+
+/// Binds every queue of a port; the first also transmits.
+fn port(
+    arena: &Arc<Arena>,
+    link: &Link,
+    queues: u32,
+    options: &Options,
+) -> Result<(Vec<XdpRx>, XdpTx, Program), Error> {
+    let program = Program::load(link, queues)?;
+    let mut receivers = Vec::new();
+    let mut transmitter = None;
+    for queue in 0..queues {
+        let rings = socket::bind(arena, link, queue, options)?;
+        program
+            .connect(queue, rings.rx.fd().as_raw_fd())
+            .map_err(|error| Error::refused("entering a socket into the program's map", link.name(), error))?;
+        receivers.push(XdpRx::new(rings.rx, rings.fill, Arc::clone(arena)));
+        if transmitter.is_none() {
+            transmitter = Some(XdpTx::new(rings.tx, rings.completion, Arc::clone(arena), link, options)?);
+        }
+    }
+    Ok((receivers, transmitter.expect("every interface has a receive queue"), program))
+}
+
+/// Sets what a port needs on its interface.
+fn prepare(link: &Link) -> Result<(), Error> {
+    let off = |(name, _)| (name, false);
+    let altering =
+        link.altering_features().map_err(|error| Error::refused("reading the offloads", link.name(), error))?;
+    link.set_features(&altering.into_iter().map(off).collect())
+        .map_err(|error| Error::refused("switching offloads off", link.name(), error))?;
+    let stubborn =
+        link.stubborn_features().map_err(|error| Error::refused("reading the offloads", link.name(), error))?;
+    if !stubborn.is_empty() {
+        tracing::warn!(
+            "{}: these offloads can't be switched off and may alter frames: {}",
+            link.name(),
+            stubborn.join(", ")
+        );
+    }
+    link.set_promiscuous(true).map_err(|error| Error::refused("making the interface promiscuous", link.name(), error))
+}
+
+/// Whether another mode may do what this one could not.
+fn is_refusal_of_mode(error: &Error) -> bool {
+    let Error::Refused { step: "attaching the XDP program", .. } = error else { return false };
+    !matches!(error.os(), Some(libc::EPERM | libc::EACCES | libc::EBUSY | libc::EEXIST | libc::ENODEV | libc::ENOMEM))
+}
