@@ -335,7 +335,7 @@ fn agree(folder: &str) {
         for row in rows {
             let number: usize = row[at("frame")].parse().unwrap();
             let frame = match frames.get(number - 1) {
-                Some(Some(frame)) if frame.len() == row[at("caplen")].parse().unwrap() => frame,
+                Some(Some(frame)) if frame.len() == row[at("caplen")].parse::<usize>().unwrap() => frame,
                 Some(None) => {
                     *uncompared.entry("not Ethernet").or_default() += 1;
                     continue;
