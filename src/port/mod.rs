@@ -3,7 +3,16 @@
 //! The datapath knows nothing more of a port than [`Rx`] and [`Tx`]. Time comes in as an argument, so that a simulated port
 //! runs in virtual time under the very same code as a network card.
 
+// Frames lent to a port that has no kernel ring.
+mod fill;
+// A transmit ring before a line that carries one frame at a time.
+mod line;
+// Captures: read, write, replay.
+pub mod pcap;
+
 use std::os::fd::RawFd;
+
+pub use line::Line;
 
 use crate::frame::{Burst, Home, Table};
 use crate::units::Nanos;
