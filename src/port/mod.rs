@@ -5,8 +5,16 @@
 
 // AF_XDP sockets on real interfaces.
 pub mod xdp;
+// Frames lent to a port that has no kernel ring.
+mod fill;
+// A transmit ring before a line that carries one frame at a time.
+mod line;
+// Captures: read, write, replay.
+pub mod pcap;
 
 use std::os::fd::RawFd;
+
+pub use line::Line;
 
 use crate::frame::{Burst, Home, Table};
 use crate::units::Nanos;

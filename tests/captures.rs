@@ -1,0 +1,256 @@
+//! Every capture at hand: read as an independent reader reads it, replayed into the same frames, and never a panic.
+//!
+//! Needs the data folder (`TIDEGATE_DATA`, by default `../shared`).
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use tidegate::frame::{Burst, Owner, Side, Table, homes};
+use tidegate::port::pcap::{Capture, Error, LinkType, MAX_FRAME, MacPairs, Replay, ReplaySetup};
+use tidegate::port::{Rx, Tx};
+use tidegate::units::Nanos;
+
+/// The files of `folder` below the data folder, or `None` after saying so if there is no data.
+fn files(folder: &str) -> Option<Vec<PathBuf>> {
+    let root = std::env::var_os("TIDEGATE_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let mut found = Vec::new();
+    let mut folders = vec![root.join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    if found.is_empty() {
+        assert!(std::env::var_os("TIDEGATE_REQUIRE").is_none(), "needs TIDEGATE_DATA with {folder}");
+        eprintln!("SKIPPED: needs TIDEGATE_DATA with {folder}");
+        return None;
+    }
+    found.sort();
+    Some(found)
+}
+
+fn captures() -> Vec<PathBuf> {
+    ["robust/pcap", "ndpi/pcap", "mix/pcap"].into_iter().filter_map(files).flatten().collect()
+}
+
+/// The link type and the frames, as far as a plain reader of the whole file in memory gets; no frames if not all is Ethernet.
+fn plain_reader(path: &Path) -> (Option<u32>, Vec<Vec<u8>>) {
+    let mut raw = fs::read(path).expect("the file can be read");
+    if raw.starts_with(&[0x1f, 0x8b]) {
+        let mut plain = Vec::new();
+        if flate2::read::MultiGzDecoder::new(&raw[..]).read_to_end(&mut plain).is_err() {
+            return (None, Vec::new());
+        }
+        raw = plain;
+    }
+    match raw.get(..4) {
+        Some([0xd4, 0xc3, 0xb2, 0xa1] | [0x4d, 0x3c, 0xb2, 0xa1]) => plain_pcap(&raw, u32::from_le_bytes),
+        Some([0xa1, 0xb2, 0xc3, 0xd4] | [0xa1, 0xb2, 0x3c, 0x4d]) => plain_pcap(&raw, u32::from_be_bytes),
+        Some([0x0a, 0x0d, 0x0d, 0x0a]) => plain_pcapng(&raw),
+        _ => (None, Vec::new()),
+    }
+}
+
+fn plain_pcap(raw: &[u8], word: fn([u8; 4]) -> u32) -> (Option<u32>, Vec<Vec<u8>>) {
+    let at = |p: usize| raw.get(p..p + 4).map(|b| word(b.try_into().unwrap()));
+    let Some(link) = at(20) else { return (None, Vec::new()) };
+    let (mut frames, mut p) = (Vec::new(), 24);
+    while raw.len() >= p + 16
+        && let Some(n) = at(p + 8).map(|n| n as usize)
+        && n <= 0x40000
+        && let Some(frame) = raw.get(p + 16..p + 16 + n)
+    {
+        frames.push(frame.to_vec());
+        p += 16 + n;
+    }
+    let link = link & 0x0fff_ffff;
+    (Some(link), if link == 1 { frames } else { Vec::new() })
+}
+
+fn plain_pcapng(raw: &[u8]) -> (Option<u32>, Vec<Vec<u8>>) {
+    let (mut p, mut big, mut links, mut frames) = (0, false, Vec::new(), Vec::new());
+    let word = |p: usize, big: bool| {
+        let bytes: [u8; 4] = raw[p..p + 4].try_into().unwrap();
+        if big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
+    };
+    while p + 12 <= raw.len() {
+        if raw[p..].starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]) {
+            big = raw[p + 8..].starts_with(&[0x1a, 0x2b, 0x3c, 0x4d]);
+            links.clear();
+        }
+        let (kind, n) = (word(p, big), word(p + 4, big) as usize);
+        if n < 12 || n % 4 != 0 || p + n > raw.len() {
+            break;
+        }
+        match kind {
+            1 => links.push(word(p + 8, big) >> if big { 16 } else { 0 } & 0xffff),
+            3 => frames.push(raw[p + 12..p + n - 4].to_vec()),
+            6 if n >= 32 => {
+                let len = word(p + 20, big) as usize;
+                frames.push(raw[p + 28..(p + 28 + len).min(p + n - 4)].to_vec());
+            }
+            _ => {}
+        }
+        p += n;
+    }
+    let link = links.iter().copied().find(|link| *link != 1).or(links.first().copied());
+    (link, if link == Some(1) { frames } else { Vec::new() })
+}
+
+type Frames = Vec<(LinkType, Vec<u8>)>;
+
+/// All frames of a capture, and whether it was cut short.
+fn read_all(mut capture: Capture) -> (Frames, Result<bool, Error>) {
+    let mut frames = Vec::new();
+    loop {
+        match capture.next() {
+            Ok(Some(record)) => {
+                assert!(record.data.len() <= MAX_FRAME && record.wire_len as usize >= record.data.len());
+                frames.push((record.link, record.data.to_vec()));
+            }
+            Ok(None) => return (frames, Ok(capture.truncated().is_some())),
+            Err(e) => return (frames, Err(e)),
+        }
+    }
+}
+
+#[test]
+fn every_capture_reads_as_a_plain_reader_reads_it() {
+    let (mut ethernet, mut frames_read, mut bytes_read, mut damaged, mut truncated) = (0, 0, 0, 0, 0);
+    let mut others = std::collections::BTreeMap::<LinkType, (u64, u64)>::new();
+    for path in captures() {
+        let capture = match Capture::open(&path) {
+            Ok(capture) => capture,
+            Err(e) => {
+                assert_eq!(plain_reader(&path).0, None, "{e}");
+                println!("{e}");
+                continue;
+            }
+        };
+        let (frames, end) = read_all(capture);
+        match end {
+            Ok(cut) => truncated += u32::from(cut),
+            Err(e) => {
+                damaged += 1;
+                let words = e.to_string();
+                assert!(words.starts_with(&path.display().to_string()) && words.len() < 400, "{words}");
+            }
+        }
+        let (link, expected) = plain_reader(&path);
+        let mut buffer = Vec::new();
+        for (link, data) in &frames {
+            let known = link.to_ethernet(data, &mut buffer);
+            let count = others.entry(*link).or_default();
+            if known { count.0 += 1 } else { count.1 += 1 }
+        }
+        if link == Some(1) {
+            ethernet += 1;
+            let got: Vec<Vec<u8>> = frames.into_iter().map(|(_, data)| data).collect();
+            assert_eq!(got.len(), expected.len(), "frames of {}", path.display());
+            assert!(got == expected, "bytes of {}", path.display());
+            frames_read += got.len();
+            bytes_read += got.iter().map(Vec::len).sum::<usize>();
+        }
+    }
+    println!(
+        "{ethernet} Ethernet captures, {frames_read} frames, {bytes_read} bytes; {truncated} truncated, {damaged} damaged"
+    );
+    for (link, (known, skipped)) in others {
+        println!("{link}: {known} made Ethernet, {skipped} skipped");
+    }
+}
+
+/// What a replay straight from each port to the other saw.
+struct Straight {
+    /// Arrival, side, captured bytes, wire length.
+    arrived: Vec<(Nanos, Side, Vec<u8>, u32)>,
+    end: Result<tidegate::port::pcap::Summary, Error>,
+}
+
+/// Runs a capture straight through, with as little between the ports as there can be.
+fn straight(capture: Capture, setup: ReplaySetup<'_>) -> Result<Straight, Error> {
+    let mut pairs = MacPairs::default();
+    let (replay, mut rx, mut tx) = Replay::open(capture, setup, move |frame| pairs.side_of(frame))?;
+    let (table, frames) = Table::heap(256, MAX_FRAME as u32);
+    let (mut home, mut back) = homes(frames, 1, 1);
+    let (home, back) = (&mut home[0], &mut back[0]);
+    let mut arrived = Vec::new();
+    let mut burst = Burst::new();
+    let mut waiting = Burst::new();
+    loop {
+        let arrival = rx.iter().filter_map(Rx::next_arrival).min().expect("one of the sides knows");
+        let completion = tx.iter().filter_map(Tx::next_completion).min().unwrap_or(Nanos::MAX);
+        let now = arrival.min(completion);
+        if now == Nanos::MAX {
+            break;
+        }
+        home.collect();
+        let before = arrived.len();
+        for side in Side::BOTH {
+            rx[side as usize].refill(&table, home);
+            rx[side as usize].receive(&table, now, &mut burst);
+            for frame in burst.drain(..) {
+                table.pass(&frame, Owner::Ingress, Owner::Egress);
+                let slot = table.slot(&frame);
+                arrived.push((now, side, table.bytes(&frame).to_vec(), slot.wire_len));
+                waiting.push(frame);
+            }
+            let tx = &mut tx[side.opposite() as usize];
+            assert!(tx.room() >= waiting.len());
+            tx.submit(&table, now, &mut waiting);
+            tx.flush(now);
+            tx.complete(&table, now, &mut burst);
+            for frame in burst.drain(..) {
+                back.send(&table, frame, Owner::Transmit);
+            }
+        }
+        assert!(arrived.len() <= before + 1, "two frames at {now}");
+    }
+    assert_eq!(rx.iter().map(|rx| rx.losses().fill_empty + rx.losses().other).sum::<u64>(), 0);
+    assert!(tx.iter().all(|tx| tx.in_flight() == 0));
+    home.collect();
+    if let Some(census) = table.census() {
+        let mut expected = [0; 6];
+        expected[Owner::Fill as usize] = rx.iter().map(Rx::lent).sum();
+        expected[Owner::Home as usize] = table.frames() - expected[Owner::Fill as usize];
+        assert_eq!(census, expected);
+    }
+    Ok(Straight { arrived, end: replay.finish() })
+}
+
+#[test]
+fn every_ethernet_capture_comes_out_of_a_replay_as_it_went_in() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let output = folder.path().join("out.pcap");
+    let (mut same, mut refused) = (0, 0);
+    for path in captures() {
+        let Ok(capture) = Capture::open(&path) else { continue };
+        let (link, expected) = plain_reader(&path);
+        let setup = ReplaySetup { output: Some(&output), ..ReplaySetup::default() };
+        let run = match straight(capture, setup) {
+            Ok(run) => run,
+            Err(e) => {
+                assert!(matches!(e, Error::NotEthernet { .. }) && link != Some(1), "{e}");
+                refused += 1;
+                continue;
+            }
+        };
+        if link != Some(1) {
+            assert!(run.end.is_err(), "{} has {link:?}", path.display());
+            refused += 1;
+            continue;
+        }
+        let (written, end) = read_all(Capture::open(&output).expect("our own file"));
+        assert!(matches!(end, Ok(false)));
+        assert!(written.iter().map(|(_, data)| data).eq(&expected), "{}", path.display());
+        if let Ok(summary) = run.end {
+            assert_eq!(summary.frames.iter().sum::<u64>(), expected.len() as u64);
+            assert_eq!(summary.bytes.iter().sum::<u64>(), run.arrived.iter().map(|a| u64::from(a.3)).sum::<u64>());
+        }
+        same += 1;
+    }
+    println!("{same} came out as they went in, {refused} refused");
+}
