@@ -1,0 +1,39 @@
+//! Tidegate's test bed: two hosts with a bridge box between them, in network namespaces of their own; the systems that may
+//! stand in the box; traffic through it; and measurements.
+//!
+//! ```text
+//!   client host            bridge box             server host
+//!  +------------+      +-----------------+      +------------+
+//!  |       eth0 |------| in0        out0 |------| eth0       |
+//!  +------------+      +-----------------+      +------------+
+//!    10.77.0.1           the system                10.77.0.2
+//!    fd77::1             under test                fd77::2
+//! ```
+//!
+//! The client is inside, the server outside: *download* leaves the box by `in0`, *upload* by `out0`. Everything needs root.
+//! Whatever runs in a namespace is started through `ip netns exec`; the lab's own senders and meters are the binary
+//! `tidegate-lab` itself, started again with another subcommand.
+
+// Programs: run, start, wait for, stop.
+pub mod command;
+// The clock that all namespaces share.
+pub mod clock;
+// Ctrl-C, noticed while waiting.
+pub mod interrupt;
+// The bed: namespaces, wires, drops.
+pub mod netns;
+// Hosts that speak with a VLAN tag.
+pub mod vlan;
+// What stands in the box.
+pub mod system;
+// What crosses the box, and what is measured of it.
+pub mod traffic;
+// Measurements that take a whole bed: rate and latency.
+pub mod experiment;
+// Text tables.
+pub mod table;
+// Six classes at once, without and with Tidegate.
+pub mod demo;
+
+pub use netns::{Lab, Layout};
+pub use system::System;

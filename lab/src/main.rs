@@ -1,0 +1,250 @@
+//! The lab's commands: those for people, and those that the lab starts at its hosts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+use tidegate_lab::experiment::{self, EF};
+use tidegate_lab::netns::{Lab, Layout};
+use tidegate_lab::system::{Rates, System, VOICE_RULE, find_tidegate, tidegate_policy};
+use tidegate_lab::table::{Table, mbit, ms};
+use tidegate_lab::traffic::{self, frames, meter, page, udp};
+use tidegate_lab::{demo, interrupt};
+
+/// Tidegate's test bed: a client host, a bridge box and a server host in network namespaces of their own.
+///
+/// Needs root, iproute2, ethtool, ping, iperf3 and (for VLAN hosts) clang; `scripts/install-deps` installs them. Nothing
+/// outside its own namespaces is touched, and all is gone when a command ends.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show six classes of traffic at once through one link: first without, then with Tidegate
+    Demo {
+        /// The rate of the link, both ways, in Mbit/s
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(5..=1000))]
+        mbit: u64,
+        /// How long each half runs
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=600))]
+        seconds: u32,
+    },
+    /// Measure the latency of EF-marked probes through a system, idle and beside a saturating download
+    Probe {
+        #[arg(value_enum)]
+        system: Choice,
+        /// The rate of the link, both ways, in Mbit/s
+        #[arg(long, default_value_t = 100)]
+        mbit: u64,
+        /// The number of probes, at 1 kHz
+        #[arg(long, default_value_t = 3000)]
+        count: u64,
+    },
+    /// Measure the rate on the wire behind a system that is offered 1.3 times its rate, each way
+    Rate {
+        #[arg(value_enum)]
+        system: Choice,
+        /// The rate of the link, both ways, in Mbit/s
+        #[arg(long, default_value_t = 100)]
+        mbit: u64,
+        /// How long to meter
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+    },
+    /// Make the bed, put a system in the box, say how to use it, and leave it standing until Ctrl-C
+    Stand {
+        #[arg(value_enum)]
+        system: Choice,
+        /// The rate of the link, both ways, in Mbit/s
+        #[arg(long, default_value_t = 100)]
+        mbit: u64,
+    },
+    #[command(flatten)]
+    Helper(Helper),
+}
+
+/// What the lab starts at its hosts. Each prints `ready`, works until its standard input closes, and reports as JSON.
+#[derive(Subcommand)]
+enum Helper {
+    /// (helper) Send numbered, timed datagrams at a fixed pace
+    Send {
+        #[arg(long)]
+        to: SocketAddr,
+        #[arg(long)]
+        payload: usize,
+        #[arg(long)]
+        interval_ns: u64,
+        #[arg(long)]
+        count: Option<u64>,
+        #[arg(long, default_value_t = 0)]
+        dscp: u8,
+    },
+    /// (helper) Count and time the datagrams of one sender
+    Sink {
+        #[arg(long)]
+        port: u16,
+    },
+    /// (helper) Answer every TCP connection with a page
+    Serve {
+        #[arg(long)]
+        port: u16,
+        #[arg(long)]
+        bytes: u64,
+    },
+    /// (helper) Read a page again and again, and time each
+    Read {
+        #[arg(long)]
+        from: SocketAddr,
+        #[arg(long)]
+        interval_ms: u64,
+    },
+    /// (helper) Meter what comes in by eth0 over a window
+    Meter {
+        #[arg(long)]
+        settle_ms: u64,
+        #[arg(long)]
+        window_ms: u64,
+    },
+    /// (helper) Send the frames of a capture file from eth0
+    Inject {
+        file: PathBuf,
+        #[arg(long, default_value_t = 10_000)]
+        per_second: u64,
+    },
+    /// (helper) Write what comes in by eth0 to a capture file
+    Capture { file: PathBuf },
+    /// (helper) Keep a core awake
+    Spin,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Choice {
+    /// The kernel bridge, unshaped
+    Bridge,
+    /// The kernel bridge with one token bucket and 100 ms of queue per port
+    BridgeLink,
+    /// The kernel bridge with a class tree: voice by EF, the rest bulk
+    BridgeHtb,
+    /// Tidegate, with EF as voice (binary: TIDEGATE_BIN, else this workspace's build)
+    Tidegate,
+}
+
+impl Choice {
+    fn system(self, mbit: u64) -> Result<System> {
+        let rates = Rates::mbit(mbit);
+        Ok(match self {
+            Choice::Bridge => System::Bridge,
+            Choice::BridgeLink => System::BridgeLink(rates),
+            Choice::BridgeHtb => System::BridgeHtb(rates),
+            Choice::Tidegate => {
+                System::Tidegate { binary: find_tidegate()?, policy: tidegate_policy(Some(rates), VOICE_RULE) }
+            }
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidegate-lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    if let Command::Helper(helper) = command {
+        return assist(helper);
+    }
+    interrupt::listen()?;
+    let this = std::env::current_exe()?;
+    let bed = || Lab::build(Layout::Box, &this);
+    match command {
+        Command::Demo { mbit, seconds } => demo::run(&this, &find_tidegate()?, Rates::mbit(mbit), seconds),
+        Command::Probe { system, mbit, count } => probe(bed()?, &system.system(mbit)?, count),
+        Command::Rate { system, mbit, seconds } => {
+            rate(bed()?, &system.system(mbit)?, mbit * 1_000_000, Duration::from_secs(seconds))
+        }
+        Command::Stand { system, mbit } => stand(bed()?, &system.system(mbit)?),
+        Command::Helper(_) => unreachable!("helpers were handled above"),
+    }
+}
+
+fn assist(helper: Helper) -> Result<()> {
+    match helper {
+        Helper::Send { to, payload, interval_ns, count, dscp } => udp::send(to, payload, interval_ns, count, dscp),
+        Helper::Sink { port } => udp::sink(port),
+        Helper::Serve { port, bytes } => page::serve(port, bytes),
+        Helper::Read { from, interval_ms } => page::read(from, Duration::from_millis(interval_ms)),
+        Helper::Meter { settle_ms, window_ms } => {
+            meter::meter(Duration::from_millis(settle_ms), Duration::from_millis(window_ms))
+        }
+        Helper::Inject { file, per_second } => frames::inject(&file, per_second),
+        Helper::Capture { file } => frames::capture(&file),
+        Helper::Spin => {
+            let closed = traffic::until_input_closes();
+            while !closed.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            Ok(())
+        }
+    }
+}
+
+fn probe(mut lab: Lab, system: &System, count: u64) -> Result<()> {
+    lab.keep_awake()?;
+    let running = system.start(&lab)?;
+    let measured = experiment::latency(&lab, EF, count)?;
+    let mut table = Table::new(["", "p50", "p99", "p99.9", "max", "lost", "reordered"]);
+    for (state, outcome) in [("idle", measured.idle), ("loaded", measured.loaded)] {
+        let latency = outcome.received.latency;
+        let counts = [outcome.lost().to_string(), outcome.received.reordered.to_string()];
+        let times = [latency.p50, latency.p99, latency.p999, latency.max].map(ms);
+        table.row([state.to_owned()].into_iter().chain(times).chain(counts));
+    }
+    println!("{system}: {count} probes each, beside {} of bulk TCP\n{table}", mbit(measured.bulk));
+    println!("kernel drops (received/sent/queued): {}", measured.drops);
+    print!("{}", running.stop()?);
+    Ok(())
+}
+
+fn rate(mut lab: Lab, system: &System, configured: u64, window: Duration) -> Result<()> {
+    use tidegate_lab::netns::Direction;
+    lab.keep_awake()?;
+    let running = system.start(&lab)?;
+    for direction in [Direction::Download, Direction::Upload] {
+        let shaped = experiment::overload(&lab, direction, configured, window)?;
+        println!(
+            "{direction:<8}  offered {}, at the far port {}: {:+.2} %   kernel drops {}",
+            mbit(shaped.offered),
+            mbit(shaped.window.wire_rate()),
+            shaped.error(configured) * 100.0,
+            shaped.drops
+        );
+    }
+    print!("{}", running.stop()?);
+    Ok(())
+}
+
+fn stand(lab: Lab, system: &System) -> Result<()> {
+    let running = system.start(&lab)?;
+    println!("The {system} stands between the hosts. In other terminals, as root:");
+    println!("  ip netns exec {} iperf3 -s", lab.server.netns);
+    println!("  ip netns exec {} iperf3 -c {} -R", lab.client.netns, lab.server.ipv4);
+    println!("  ip netns exec {} ip -s link          # the box", lab.middle);
+    println!("Ctrl-C takes everything down.");
+    while interrupt::check().is_ok() {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    print!("{}", running.stop()?);
+    Ok(())
+}

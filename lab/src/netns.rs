@@ -1,0 +1,371 @@
+//! The bed: three network namespaces, two wires, and an account of every frame that the kernel dropped on them.
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+use serde::Deserialize;
+
+use crate::command::{self, Invocation, Process};
+
+/// The core on which the hosts' programs run; the box's worker belongs on [`BOX_CORE`].
+pub const HOST_CORE: usize = 0;
+/// The core of the box's worker.
+pub const BOX_CORE: usize = 1;
+
+/// Every namespace of every lab begins with this, then the process id of its maker.
+const PREFIX: &str = "tidelab";
+/// Labs of one machine run one after another: two that measure at once would measure each other.
+const LOCK: &str = "/run/lock/tidegate-lab";
+/// Frames that wait at a host for room in the wire. Without a queue, veth drops silently when its ring of 256 is full.
+const HOST_QUEUE: u32 = 1000;
+
+/// What lies between the hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// The box with ports `in0` (to the client) and `out0` (to the server).
+    Box,
+    /// Nothing but one wire: what the hosts alone do to a frame.
+    Cable,
+}
+
+/// The direction of traffic, as the client sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the server to the client: leaves the box by its inside port.
+    Download,
+    /// From the client to the server: leaves the box by its outside port.
+    Upload,
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Direction::Download => "download",
+            Direction::Upload => "upload",
+        })
+    }
+}
+
+/// A namespace with a network interface `eth0` and addresses.
+#[derive(Debug)]
+pub struct Host {
+    /// The name of its namespace.
+    pub netns: String,
+    /// Its IPv4 address, in a /24 with the other host.
+    pub ipv4: &'static str,
+    /// Its IPv6 address, in a /64 with the other host.
+    pub ipv6: &'static str,
+    mac: &'static str,
+    helper: PathBuf,
+}
+
+impl Host {
+    /// The program `program`, to be run at this host on the hosts' core.
+    pub fn program(&self, program: &str) -> Invocation {
+        Invocation::new(program).netns(&self.netns).core(HOST_CORE)
+    }
+
+    /// A subcommand of the lab's own binary, to be run at this host on the hosts' core.
+    pub fn helper(&self, words: impl AsRef<str>) -> Invocation {
+        Invocation::new(self.helper.to_string_lossy()).netns(&self.netns).core(HOST_CORE).words(words)
+    }
+
+    /// Pings `address` `count` times, 50 ms apart; an error unless every request is answered.
+    pub fn ping(&self, address: &str, count: u32) -> Result<()> {
+        let said = self.program("ping").words(format!("-n -q -c {count} -i 0.05 -W 2 {address}")).run()?;
+        if !said.contains(" 0% packet loss") {
+            bail!("ping {address} from {}: not every request was answered:\n{said}", self.netns);
+        }
+        Ok(())
+    }
+
+    fn ip(&self, words: impl AsRef<str>) -> Result<String> {
+        command::run(format!("ip -n {} {}", self.netns, words.as_ref()))
+    }
+}
+
+/// Two hosts and what lies between them; everything is gone when it is dropped.
+#[derive(Debug)]
+pub struct Lab {
+    /// The subscriber's side, on the box's inside.
+    pub client: Host,
+    /// The far side, on the box's outside.
+    pub server: Host,
+    /// The namespace of the box; empty of ports in [`Layout::Cable`].
+    pub middle: String,
+    layout: Layout,
+    // Awake cores, see `keep_awake`; ended before the namespaces go.
+    spinners: Vec<Process>,
+    // Held for its lock, given back last.
+    _turn: File,
+}
+
+impl Lab {
+    /// Makes the bed. `helper` is the path of the binary `tidegate-lab`. Waits while another lab of this machine stands.
+    pub fn build(layout: Layout, helper: &Path) -> Result<Lab> {
+        if !rustix::process::geteuid().is_root() {
+            bail!("the lab makes network namespaces and needs root: run it with sudo");
+        }
+        let turn = take_turn()?;
+        sweep()?;
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let stem = format!("{PREFIX}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let host = |role, ipv4, ipv6, mac| Host {
+            netns: format!("{stem}-{role}"),
+            ipv4,
+            ipv6,
+            mac,
+            helper: helper.to_owned(),
+        };
+        // From here on a failure drops the lab, which takes down what stands already.
+        let lab = Lab {
+            client: host("client", "10.77.0.1", "fd77::1", "02:77:00:00:00:01"),
+            server: host("server", "10.77.0.2", "fd77::2", "02:77:00:00:00:02"),
+            middle: format!("{stem}-box"),
+            layout,
+            spinners: Vec::new(),
+            _turn: turn,
+        };
+        lab.lay_wires()?;
+        lab.settle_hosts()?;
+        Ok(lab)
+    }
+
+    /// The host that sends in `direction`.
+    pub fn sender(&self, direction: Direction) -> &Host {
+        match direction {
+            Direction::Download => &self.server,
+            Direction::Upload => &self.client,
+        }
+    }
+
+    /// The host that receives in `direction`.
+    pub fn receiver(&self, direction: Direction) -> &Host {
+        match direction {
+            Direction::Download => &self.client,
+            Direction::Upload => &self.server,
+        }
+    }
+
+    /// What lies between the hosts.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// A program to be run in the box.
+    pub fn in_box(&self, program: &str) -> Invocation {
+        Invocation::new(program).netns(&self.middle)
+    }
+
+    /// Keeps all cores from sleeping until the lab is dropped: an idle virtual machine wakes up to 16 ms late, which would
+    /// drown every latency. The spinners run only when a core has nothing else to do.
+    pub fn keep_awake(&mut self) -> Result<()> {
+        for core in 0..std::thread::available_parallelism()?.get() {
+            let spin = Invocation::new(self.client.helper.to_string_lossy()).core(core).when_idle().words("spin");
+            self.spinners.push(spin.spawn()?);
+        }
+        Ok(())
+    }
+
+    /// Takes away the hosts' addresses and their own chatter (ARP, ND, multicast reports): only injected frames remain.
+    pub fn hush(&self) -> Result<()> {
+        for host in [&self.client, &self.server] {
+            host.ip("address flush dev eth0")?;
+            host.ip("link set eth0 arp off promisc on")?;
+            host.program("sysctl").words("-qw net.ipv6.conf.eth0.disable_ipv6=1").run()?;
+        }
+        Ok(())
+    }
+
+    /// The frames that the kernel has dropped so far on each end of each wire and in its queues.
+    pub fn drops(&self) -> Result<Drops> {
+        let mut ends = Vec::new();
+        for (netns, name) in self.ends() {
+            let links: Vec<LinkReport> = json(&format!("ip -n {netns} -s -j link show dev {name}"))?;
+            let queues: Vec<QueueReport> = json(&format!("tc -n {netns} -s -j qdisc show dev {name}"))?;
+            let statistics = links.first().context("ip shows no such link")?.stats64;
+            let role = netns.rsplit('-').next().unwrap_or_default();
+            ends.push(EndDrops {
+                end: format!("{role} {name}"),
+                received: statistics.rx.dropped + statistics.rx.errors,
+                sent: statistics.tx.dropped + statistics.tx.errors,
+                // Leaves of a classful queue report their drops to their root too.
+                queued: queues.iter().filter(|queue| queue.root).map(|queue| queue.drops).sum(),
+            });
+        }
+        Ok(Drops(ends))
+    }
+
+    fn ends(&self) -> Vec<(&str, &'static str)> {
+        let mut ends = vec![(self.client.netns.as_str(), "eth0"), (self.server.netns.as_str(), "eth0")];
+        if self.layout == Layout::Box {
+            ends.extend([(self.middle.as_str(), "in0"), (self.middle.as_str(), "out0")]);
+        }
+        ends
+    }
+
+    fn lay_wires(&self) -> Result<()> {
+        let (client, server, middle) = (&self.client.netns, &self.server.netns, &self.middle);
+        for netns in [client, middle, server] {
+            command::run(format!("ip netns add {netns}"))?;
+            command::run(format!("ip -n {netns} link set lo up"))?;
+        }
+        // The box's ports, bridges included, are no hosts: they say nothing of their own.
+        self.in_box("sysctl")
+            .words("-qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+            .run()?;
+        match self.layout {
+            Layout::Cable => {
+                command::run(format!("ip link add eth0 netns {client} type veth peer name eth0 netns {server}"))?;
+            }
+            Layout::Box => {
+                command::run(format!("ip link add eth0 netns {client} type veth peer name in0 netns {middle}"))?;
+                command::run(format!("ip link add eth0 netns {server} type veth peer name out0 netns {middle}"))?;
+            }
+        }
+        for (netns, name) in self.ends() {
+            // Frames go over the wire as they would over copper: of their real size, with their checksums and tags inside.
+            let off = "rx off tx off sg off tso off gso off gro off txvlan off rxvlan off";
+            Invocation::new("ethtool").netns(netns).words(format!("-K {name} {off}")).run()?;
+            command::run(format!("ip -n {netns} link set {name} up"))?;
+        }
+        Ok(())
+    }
+
+    fn settle_hosts(&self) -> Result<()> {
+        for host in [&self.client, &self.server] {
+            let quiet = "net.ipv6.conf.eth0.router_solicitations=0 net.ipv6.conf.eth0.accept_ra=0";
+            host.program("sysctl").words(format!("-qw {quiet}")).run()?;
+            host.ip(format!("link set eth0 address {}", host.mac))?;
+            host.ip(format!("address add {}/24 dev eth0", host.ipv4))?;
+            host.ip(format!("address add {}/64 dev eth0 nodad", host.ipv6))?;
+            command::run(format!("tc -n {} qdisc add dev eth0 root pfifo limit {HOST_QUEUE}", host.netns))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.spinners.clear();
+        for netns in [&self.client.netns, &self.server.netns, &self.middle] {
+            // The only failure is that a namespace was never made.
+            let _ = remove(netns);
+        }
+    }
+}
+
+/// The kernel's drops at the ends of the wires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drops(pub Vec<EndDrops>);
+
+/// The frames that the kernel dropped at one end of a wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndDrops {
+    /// Which end: the namespace's role and the interface.
+    pub end: String,
+    /// Frames dropped on receipt.
+    pub received: u64,
+    /// Frames dropped on the way out, a full ring at the far end included.
+    pub sent: u64,
+    /// Frames dropped by the end's own queue.
+    pub queued: u64,
+}
+
+impl Drops {
+    /// What was added since `earlier`, an account of the same lab.
+    pub fn since(&self, earlier: &Drops) -> Drops {
+        let ends = self.0.iter().zip(&earlier.0).map(|(now, then)| EndDrops {
+            end: now.end.clone(),
+            received: now.received - then.received,
+            sent: now.sent - then.sent,
+            queued: now.queued.saturating_sub(then.queued),
+        });
+        Drops(ends.collect())
+    }
+
+    /// All drops of the ends whose name begins with `role` (`client`, `server`, `box`; all for the empty text).
+    pub fn total(&self, role: &str) -> u64 {
+        let ends = self.0.iter().filter(|end| end.end.starts_with(role));
+        ends.map(|end| end.received + end.sent + end.queued).sum()
+    }
+}
+
+impl fmt::Display for Drops {
+    /// One line: `client eth0 0/0/0, …` with receive, send and queue drops of each end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, end) in self.0.iter().enumerate() {
+            let comma = if i > 0 { ", " } else { "" };
+            write!(f, "{comma}{} {}/{}/{}", end.end, end.received, end.sent, end.queued)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+struct LinkReport {
+    stats64: LinkStatistics,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+struct LinkStatistics {
+    rx: Counters,
+    tx: Counters,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+struct Counters {
+    dropped: u64,
+    errors: u64,
+}
+
+#[derive(Deserialize)]
+struct QueueReport {
+    #[serde(default)]
+    root: bool,
+    #[serde(default)]
+    drops: u64,
+}
+
+fn json<T: for<'a> Deserialize<'a>>(line: &str) -> Result<T> {
+    serde_json::from_str(&command::run(line)?).with_context(|| format!("`{line}` printed unexpected JSON"))
+}
+
+fn take_turn() -> Result<File> {
+    let file = File::create(LOCK).with_context(|| format!("cannot open {LOCK}"))?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        eprintln!("waiting for another lab on this machine to end ({LOCK}) …");
+        flock(&file, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {LOCK}"))?;
+    }
+    Ok(file)
+}
+
+/// Takes down what labs left behind whose makers were killed.
+fn sweep() -> Result<()> {
+    for line in command::run("ip netns list")?.lines() {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        let Some(maker) = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').nth(1)) else { continue };
+        if !Path::new("/proc").join(maker).exists() {
+            remove(name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends what still runs in a namespace of ours, then removes it with its interfaces.
+fn remove(netns: &str) -> Result<()> {
+    for pid in command::run(format!("ip netns pids {netns}"))?.split_whitespace() {
+        // It may have ended by itself meanwhile.
+        let _ = command::run(format!("kill -KILL {pid}"));
+    }
+    command::run(format!("ip netns delete {netns}"))?;
+    Ok(())
+}
+
+/// The longest that anything in the lab may take to start.
+pub const START_LIMIT: Duration = Duration::from_secs(10);
