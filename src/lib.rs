@@ -17,6 +17,8 @@ pub mod time;
 pub mod wire;
 // A frame is a number.
 pub mod frame;
+// The policy file, from text to types.
+pub mod config;
 // Where frames enter and leave.
 pub mod port;
 // Who talks to whom.

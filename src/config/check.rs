@@ -1,0 +1,238 @@
+//! The tree judged and turned into types.
+//!
+//! Each function reads one table. It reports what is wrong and goes on with the default, so that everything shows at once;
+//! what it returns counts only if nothing was reported.
+
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use toml::Spanned;
+
+use super::Config;
+use super::class::{Class, ClassName, Percent, Share};
+use super::cores::{Cores, Idle, Workers};
+use super::file::File;
+use super::rule::{self, Match, Rule};
+use super::section::Section;
+use super::wire::{self, Mode, Overhead, Wire};
+use crate::units::Rate;
+
+/// Judges the whole file; `None`, or something reported, means that it holds no policy.
+pub(super) fn config(file: &File<'_>) -> Option<Config> {
+    let root = file.root();
+    root.refuse_unknown();
+    let wire = wires(&root);
+    let cores = root.section("cores", "cores").map(cores).unwrap_or_default();
+    let links = wire.iter().flat_map(|wire| [("wire.download", wire.download), ("wire.upload", wire.upload)]);
+    let links: Vec<_> = links.filter_map(|(key, rate)| Some((key, rate?))).collect();
+    let classes = classes(&root.sections("class"), &links);
+    let rules = root.sections("rule").into_iter().filter_map(rule).collect();
+    Some(Config { wire: wire?, cores, classes, rules, warnings: Vec::new() })
+}
+
+fn wires(root: &Section<'_>) -> Option<Wire> {
+    root.require("wire");
+    let sections = root.sections("wire");
+    for (further, number) in sections.iter().zip(1..).skip(1) {
+        root.report(further.at, "wire", format!("wire {number}"), "only one [[wire]]: a box bridges one pair of ports");
+    }
+    // All are read, for the sake of their errors.
+    let wires: Vec<_> = sections.into_iter().map(wire).collect();
+    wires.into_iter().next()?
+}
+
+fn wire(section: Section<'_>) -> Option<Wire> {
+    section.refuse_unknown();
+    section.require("inside");
+    section.require("outside");
+    let inside = section.text("inside", wire::interface);
+    let outside = section.text("outside", wire::interface);
+    let download = section.text("download", wire::link_rate).map(Spanned::into_inner);
+    let upload = section.text("upload", wire::link_rate).map(Spanned::into_inner);
+    let overhead = section.text_or_number("overhead", Overhead::from_str);
+    let mode = section.text("mode", Mode::from_str);
+    let queue = section.text("queue", wire::queue);
+    let (inside, outside) = (inside?, outside?);
+    if inside.get_ref() == outside.get_ref() {
+        let got = format!("{:?} again", outside.get_ref());
+        section.report(outside.span().start, "outside", got, "another interface than inside");
+    }
+    let default = Wire::between(inside.into_inner(), outside.into_inner());
+    Some(Wire {
+        download,
+        upload,
+        overhead: overhead.map_or(default.overhead, Spanned::into_inner),
+        mode: mode.map_or(default.mode, Spanned::into_inner),
+        queue: queue.map_or(default.queue, Spanned::into_inner),
+        ..default
+    })
+}
+
+fn cores(section: Section<'_>) -> Cores {
+    section.refuse_unknown();
+    let control = section.number("control", 0..=1023).map_or(0, |core| core.into_inner() as usize);
+    let idle = section.text("idle", Idle::from_str).map_or(Idle::Sleep, Spanned::into_inner);
+    let workers = section.numbers("workers", 0..=1023).and_then(|list| workers(&section, control, &list));
+    Cores { control, workers, idle }
+}
+
+fn workers(section: &Section<'_>, control: usize, list: &Spanned<Vec<Spanned<u32>>>) -> Option<Workers> {
+    let at: Vec<_> = list.get_ref().iter().map(|core| core.span().start).collect();
+    let cores: Vec<_> = list.get_ref().iter().map(|core| *core.get_ref() as usize).collect();
+    let own = "a core of its own for each worker";
+    if let Some(shared) = cores.iter().position(|&core| core == control) {
+        let (got, want) = (format!("core {control}, the control core"), format!("{own} where there are enough"));
+        section.file.warn(at[shared], section.path("workers"), got, want);
+    }
+    match cores[..] {
+        [core] => Some(Workers::One(core)),
+        [ingress, egress] if ingress != egress => Some(Workers::Split { ingress, egress }),
+        [_, again] => {
+            section.report(at[1], "workers", format!("core {again} again"), own);
+            None
+        }
+        _ => {
+            let want = "one core, or two: the first for ingress, the second for egress";
+            section.report(list.span().start, "workers", format!("{} cores", cores.len()), want);
+            None
+        }
+    }
+}
+
+/// Reads the tables `[[class]]` over the defaults; `links` are the keys and rates of the wire's limits.
+fn classes(sections: &[Section<'_>], links: &[(&str, Rate)]) -> [Class; ClassName::ALL.len()] {
+    let mut classes = ClassName::ALL.map(Class::of);
+    let mut lines = [None; ClassName::ALL.len()];
+    let mut last_guarantee = None;
+    let mut all_sound = true;
+    for section in sections {
+        let problems = section.file.problem_count();
+        if let Some(Adjusted { class, name_at, guarantee_at }) = class(section, links) {
+            let line = lines[class.name as usize].replace(section.file.line(section.at));
+            if let Some(line) = line {
+                let want = format!("each class once: it's on line {line}");
+                section.report(name_at, "name", format!("{} again", class.name), want);
+            }
+            classes[class.name as usize] = class;
+            last_guarantee = guarantee_at.map(|at| (section, at)).or(last_guarantee);
+        }
+        all_sound &= section.file.problem_count() == problems;
+    }
+    if let Some((section, at)) = last_guarantee.filter(|_| all_sound)
+        && let Some((sum, limit)) = excess(&classes, links)
+    {
+        section.report(at, "guarantee", format!("{sum} for all classes together"), format!("at most {limit}"));
+    }
+    classes
+}
+
+/// A class as one table `[[class]]` makes it, and where that stands.
+struct Adjusted {
+    class: Class,
+    name_at: usize,
+    guarantee_at: Option<usize>,
+}
+
+fn class(section: &Section<'_>, links: &[(&str, Rate)]) -> Option<Adjusted> {
+    let problems = section.file.problem_count();
+    section.refuse_unknown();
+    section.require("name");
+    let name = section.text("name", ClassName::from_str);
+    let guarantee = section.text("guarantee", Share::from_str);
+    let ceiling = section.text("ceiling", super::class::ceiling);
+    let priority = section.number("priority", 0..=7);
+    let weight = section.number("weight", 1..=100);
+    let [guarantee_at, ceiling_at] = [&guarantee, &ceiling].map(|share| share.as_ref().map(|share| share.span().start));
+    let name_at = name.as_ref()?.span().start;
+    let default = Class::of(name?.into_inner());
+    let class = Class {
+        name: default.name,
+        guarantee: guarantee.map_or(default.guarantee, Spanned::into_inner),
+        ceiling: ceiling.map_or(default.ceiling, Spanned::into_inner),
+        priority: priority.map_or(default.priority, |priority| priority.into_inner() as u8),
+        weight: weight.map_or(default.weight, Spanned::into_inner),
+    };
+    let (guarantee, ceiling) = (class.guarantee, class.ceiling);
+    if section.file.problem_count() == problems && is_less(ceiling, guarantee, links) {
+        match (ceiling_at, guarantee_at) {
+            (Some(at), _) => section.report(at, "ceiling", ceiling, format!("at least the guarantee, {guarantee}")),
+            (None, Some(at)) => {
+                section.report(at, "guarantee", guarantee, format!("at most the ceiling, {ceiling} by default"));
+            }
+            (None, None) => {}
+        }
+    }
+    Some(Adjusted { class, name_at, guarantee_at })
+}
+
+/// Whether `a` is less than `b` on some link, or on every conceivable one.
+fn is_less(a: Share, b: Share, links: &[(&str, Rate)]) -> bool {
+    match (a, b) {
+        (Share::Percent(a), Share::Percent(b)) => a < b,
+        (Share::Rate(a), Share::Rate(b)) => a < b,
+        _ => links.iter().any(|&(_, link)| a.of(link) < b.of(link)),
+    }
+}
+
+/// The sum of all guarantees and the limit, in words, if the sum is above it.
+fn excess(classes: &[Class], links: &[(&str, Rate)]) -> Option<(String, String)> {
+    let percent = |class: &Class| match class.guarantee {
+        Share::Percent(percent) => percent.0,
+        Share::Rate(_) => 0,
+    };
+    let percents = Percent(classes.iter().map(percent).sum());
+    if percents > Percent::ALL {
+        return Some((percents.to_string(), Percent::ALL.to_string()));
+    }
+    let sum = |link| Rate(classes.iter().fold(0, |sum: u64, class| sum.saturating_add(class.guarantee.of(link).0)));
+    let (key, link) = links.iter().find(|&&(_, link)| sum(link) > link)?;
+    Some((sum(*link).to_string(), format!("{link}, which is {key}")))
+}
+
+fn rule(section: Section<'_>) -> Option<Rule> {
+    section.refuse_unknown();
+    section.require("match");
+    section.require("class");
+    let class = section.text("class", ClassName::from_str);
+    let matches = section.section("match", "rule.match").map(matches);
+    Some(Rule { matches: matches?, class: class?.into_inner(), line: section.file.line(section.at) })
+}
+
+fn matches(section: Section<'_>) -> Match {
+    section.refuse_unknown();
+    if section.is_empty() {
+        let want = "at least one key: an empty match would take every frame";
+        section.file.report(section.at, "rule.match", "nothing", want);
+    }
+    let [address, inside, outside] = ["address", "inside", "outside"].map(|key| section.text(key, rule::prefix));
+    one_family(&section, [("address", &address), ("inside", &inside), ("outside", &outside)]);
+    let port = section.text_or_number("port", rule::ports);
+    let protocol = section.text_or_number("protocol", rule::protocol).map(Spanned::into_inner);
+    if let (Some(port), Some(number)) = (&port, protocol.filter(|number| !rule::WITH_PORTS.contains(number))) {
+        let got = format!("a port with protocol {number}");
+        section.report(port.span().start, "port", got, "tcp, udp or another protocol that has ports, or no protocol");
+    }
+    let [address, inside, outside] = [address, inside, outside].map(|prefix| prefix.map(Spanned::into_inner));
+    Match {
+        app: section.text("app", rule::app).map(Spanned::into_inner),
+        address,
+        inside,
+        outside,
+        port: port.map(Spanned::into_inner),
+        protocol,
+        vlan: section.number("vlan", 0..=4094).map(|vlan| vlan.into_inner() as u16),
+        dscp: section.text_or_number("dscp", rule::dscp).map(Spanned::into_inner),
+    }
+}
+
+/// Reports a prefix whose family isn't that of the prefix before it: no frame has addresses of both.
+fn one_family(section: &Section<'_>, prefixes: [(&str, &Option<Spanned<IpNet>>); 3]) {
+    let is_ipv4 = |prefix: &Spanned<IpNet>| prefix.get_ref().addr().is_ipv4();
+    let written: Vec<_> = prefixes.into_iter().filter_map(|(key, prefix)| Some((key, prefix.as_ref()?))).collect();
+    if let Some((first, _)) = written.first()
+        && let Some((key, other)) = written.iter().find(|(_, prefix)| is_ipv4(prefix) != is_ipv4(written[0].1))
+    {
+        let want = format!("the IP version of {first}: no frame has both");
+        section.report(other.span().start, key, other.get_ref(), want);
+    }
+}

@@ -1,0 +1,172 @@
+//! Which frames belong to which class.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use ipnet::IpNet;
+
+use super::ClassName;
+use crate::units::Wanted;
+
+/// One rule: what matches belongs to the class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What a frame must be.
+    pub matches: Match,
+    /// Where it belongs then.
+    pub class: ClassName,
+    /// The line of the file, from 1, where the rule begins.
+    pub line: u32,
+}
+
+/// What a frame must be: everything that is `Some`, and at least one thing is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Match {
+    /// The application, by its name.
+    pub app: Option<String>,
+    /// The prefix, without host bits, that holds one of the two addresses.
+    pub address: Option<IpNet>,
+    /// The prefix, without host bits, that holds the address on the inside.
+    pub inside: Option<IpNet>,
+    /// The prefix, without host bits, that holds the address on the outside.
+    pub outside: Option<IpNet>,
+    /// The range, not empty and without 0, that holds one of the two ports.
+    pub port: Option<RangeInclusive<u16>>,
+    /// The IP protocol.
+    pub protocol: Option<u8>,
+    /// The identifier of the outermost VLAN tag, at most 4094; 0 for a tag that only carries a priority.
+    pub vlan: Option<u16>,
+    /// The differentiated services codepoint, at most 63.
+    pub dscp: Option<u8>,
+}
+
+/// The protocols that have names in policy files (IANA, "Assigned Internet Protocol Numbers").
+const PROTOCOLS: [(&str, u8); 13] = [
+    ("icmp", 1),
+    ("igmp", 2),
+    ("tcp", 6),
+    ("udp", 17),
+    ("dccp", 33),
+    ("gre", 47),
+    ("esp", 50),
+    ("ah", 51),
+    ("icmp6", 58),
+    ("ospf", 89),
+    ("vrrp", 112),
+    ("sctp", 132),
+    ("udplite", 136),
+];
+
+/// The protocols that have ports.
+pub(super) const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
+
+/// Reads the name of an application.
+pub(super) fn app(text: &str) -> Result<String, Wanted> {
+    if text.is_empty() { Err(Wanted::new("the name of an application")) } else { Ok(text.into()) }
+}
+
+/// Reads a prefix, or an address alone.
+pub(super) fn prefix(text: &str) -> Result<IpNet, Wanted> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    let prefix = address.or_else(|_| text.parse::<IpNet>());
+    match prefix {
+        Ok(prefix) if prefix == prefix.trunc() => Ok(prefix),
+        Ok(prefix) => {
+            let (network, address) = (prefix.trunc(), prefix.addr());
+            Err(Wanted::new(format!(
+                "no bits behind the prefix: \"{network}\" for the network, or \"{address}\" for the host"
+            )))
+        }
+        Err(_) => Err(Wanted::new("an address or prefix like \"192.0.2.0/24\" or \"2001:db8::/32\"")),
+    }
+}
+
+/// Reads `443` or `5060-5061`.
+pub(super) fn ports(text: &str) -> Result<RangeInclusive<u16>, Wanted> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let port = |text: &str| text.parse().ok().filter(|&port: &u16| port > 0);
+    match port(first).zip(port(last)) {
+        Some((first, last)) if first <= last => Ok(first..=last),
+        Some((first, last)) => Err(Wanted::new(format!("the lower port first: \"{last}-{first}\""))),
+        None => Err(Wanted::new("a port from 1 to 65535 or a range like \"5060-5061\"")),
+    }
+}
+
+/// Reads a protocol by name or number.
+pub(super) fn protocol(text: &str) -> Result<u8, Wanted> {
+    let named = PROTOCOLS.iter().find(|(name, _)| *name == text).map(|&(_, number)| number);
+    named.or_else(|| text.parse().ok()).ok_or_else(|| {
+        let names = PROTOCOLS.map(|(name, _)| name).join(", ");
+        Wanted::new(format!("one of {names}, or a number from 0 to 255"))
+    })
+}
+
+/// Reads a DSCP by its name (RFC 2474, 2597, 3246, 5865, 8622), in any case, or by its number.
+pub(super) fn dscp(text: &str) -> Result<u8, Wanted> {
+    let digit =
+        |digit: u8, range: RangeInclusive<u8>| Some(digit.wrapping_sub(b'0')).filter(|digit| range.contains(digit));
+    let named = match *text.to_ascii_uppercase().as_bytes() {
+        [b'C', b'S', class] => digit(class, 0..=7).map(|class| class * 8),
+        [b'A', b'F', class, drop] => {
+            digit(class, 1..=4).zip(digit(drop, 1..=3)).map(|(class, drop)| class * 8 + drop * 2)
+        }
+        [b'E', b'F'] => Some(46),
+        [b'V', b'A'] => Some(44),
+        [b'L', b'E'] => Some(1),
+        _ => text.parse().ok().filter(|&number| number <= 63),
+    };
+    named.ok_or_else(|| Wanted::new("EF, VA, LE, CS0 to CS7, AF11 to AF43, or a number from 0 to 63"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes() {
+        assert_eq!(prefix("192.0.2.1").unwrap().to_string(), "192.0.2.1/32");
+        assert_eq!(prefix("0.0.0.0/0").unwrap().to_string(), "0.0.0.0/0");
+        assert_eq!(prefix("2001:db8::/32").unwrap().to_string(), "2001:db8::/32");
+        for text in ["", "192.0.2.0/33", "::/129", "192.0.2/24", "example.org", "192.0.2.0/24/1", "fe80::1%eth0"] {
+            assert!(prefix(text).unwrap_err().to_string().starts_with("want an address or prefix"), "{text}");
+        }
+        let wanted = "want no bits behind the prefix: \"192.0.2.0/24\" for the network, or \"192.0.2.7\" for the host";
+        assert_eq!(prefix("192.0.2.7/24").unwrap_err().to_string(), wanted);
+    }
+
+    #[test]
+    fn port_ranges() {
+        assert_eq!(ports("443"), Ok(443..=443));
+        assert_eq!(ports("5060-5061"), Ok(5060..=5061));
+        assert_eq!(ports("1-65535"), Ok(1..=65535));
+        for text in ["", "0", "65536", "1-", "-1", "1-2-3", "http", "0-5", "1 - 5"] {
+            assert!(ports(text).unwrap_err().to_string().starts_with("want a port"), "{text}");
+        }
+        assert_eq!(ports("9-5").unwrap_err().to_string(), "want the lower port first: \"5-9\"");
+    }
+
+    #[test]
+    fn protocols() {
+        assert_eq!(
+            (protocol("tcp"), protocol("icmp6"), protocol("0"), protocol("255")),
+            (Ok(6), Ok(58), Ok(0), Ok(255))
+        );
+        assert!(protocol("256").is_err() && protocol("TCP").is_err() && protocol("").is_err());
+    }
+
+    #[test]
+    fn every_assigned_dscp_has_its_name() {
+        let assured =
+            (1..=4).flat_map(|class| (1..=3).map(move |drop| (format!("AF{class}{drop}"), class * 8 + drop * 2)));
+        let selectors = (0..=7).map(|class| (format!("CS{class}"), class * 8));
+        let others =
+            [("EF", 46), ("va", 44), ("le", 1), ("0", 0), ("63", 63)].map(|(name, number)| (name.into(), number));
+        for (name, number) in assured.chain(selectors).chain(others) {
+            assert_eq!(dscp(&name), Ok(number), "{name}");
+        }
+        assert_eq!(dscp("AF43"), Ok(38));
+        for text in ["", "64", "CS8", "AF44", "AF10", "AF51", "BE", "EF ", "CS", "AF1"] {
+            assert!(dscp(text).is_err(), "{text}");
+        }
+    }
+}

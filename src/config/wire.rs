@@ -1,0 +1,143 @@
+//! The pair of ports and what their link can carry.
+
+use std::str::FromStr;
+
+use super::word;
+use crate::units::{Nanos, Rate, Wanted};
+
+/// One pair of ports, with the rates of the link behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wire {
+    /// The interface towards the subscribers.
+    pub inside: String,
+    /// The interface towards the internet.
+    pub outside: String,
+    /// The rate of what leaves by the inside port, above zero; `None` for no limit.
+    pub download: Option<Rate>,
+    /// The rate of what leaves by the outside port, above zero; `None` for no limit.
+    pub upload: Option<Rate>,
+    /// What the link adds to each frame.
+    pub overhead: Overhead,
+    /// Whether frames are delayed and dropped at all.
+    pub mode: Mode,
+    /// How long a frame may wait in its leaf.
+    pub queue: Nanos,
+}
+
+impl Wire {
+    /// A wire between two interfaces, everything else as it is when the file doesn't say.
+    pub fn between(inside: String, outside: String) -> Wire {
+        let queue = Nanos::from_millis(50);
+        let (overhead, mode) = (Overhead::ETHERNET, Mode::Enforce);
+        Wire { inside, outside, download: None, upload: None, overhead, mode, queue }
+    }
+}
+
+/// What a frame costs on the link beyond its bytes from the destination address to the end of the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overhead {
+    /// Bytes added to every frame, at most 256.
+    pub bytes: u32,
+    /// A shorter frame counts as this many bytes before `bytes` are added.
+    pub min_frame: u32,
+}
+
+impl Overhead {
+    /// The bytes of the frame alone.
+    pub const NONE: Overhead = Overhead { bytes: 0, min_frame: 0 };
+
+    /// Ethernet (IEEE 802.3 clauses 3 and 4): preamble and start delimiter 8, frame check sequence 4, gap 12, and frames of 60 at least.
+    pub const ETHERNET: Overhead = Overhead { bytes: 24, min_frame: 60 };
+
+    /// The most bytes that a link may add.
+    pub const BYTES_MAX: u32 = 256;
+}
+
+impl FromStr for Overhead {
+    type Err = Wanted;
+
+    /// Reads `none`, `ethernet`, or a number of bytes, which comes without a shortest frame.
+    fn from_str(text: &str) -> Result<Overhead, Wanted> {
+        if let Some(bytes) = text.parse().ok().filter(|&bytes| bytes <= Overhead::BYTES_MAX) {
+            return Ok(Overhead { bytes, min_frame: 0 });
+        }
+        word(text, &[("none", Overhead::NONE), ("ethernet", Overhead::ETHERNET)]).map_err(|wanted| {
+            Wanted::new(format!("{} or a number of bytes from 0 to {}", wanted.what(), Overhead::BYTES_MAX))
+        })
+    }
+}
+
+/// Whether frames are delayed and dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They are.
+    Enforce,
+    /// They are only classified and counted.
+    Observe,
+}
+
+impl FromStr for Mode {
+    type Err = Wanted;
+
+    fn from_str(text: &str) -> Result<Mode, Wanted> {
+        word(text, &[("enforce", Mode::Enforce), ("observe", Mode::Observe)])
+    }
+}
+
+/// Reads an interface's name by the kernel's rules (`dev_valid_name` in net/core/dev.c).
+pub(super) fn interface(text: &str) -> Result<String, Wanted> {
+    let is_name = !matches!(text, "" | "." | "..") && text.len() <= 15;
+    if is_name && !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':')) {
+        return Ok(text.into());
+    }
+    Err(Wanted::new("the name of an interface: at most 15 bytes, without spaces, slashes and colons"))
+}
+
+/// Reads a rate above zero.
+pub(super) fn link_rate(text: &str) -> Result<Rate, Wanted> {
+    match text.parse()? {
+        Rate(0) => Err(Wanted::new("a rate above zero, or no such key for no limit")),
+        rate => Ok(rate),
+    }
+}
+
+/// Reads how long a leaf may hold a frame.
+pub(super) fn queue(text: &str) -> Result<Nanos, Wanted> {
+    let span: Nanos = text.parse()?;
+    let range = Nanos::from_micros(100)..=Nanos::from_millis(10_000);
+    if range.contains(&span) { Ok(span) } else { Err(Wanted::new("a time from 100us to 10s")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interface_names_are_the_kernels() {
+        for name in ["eth0", "a", "enp0s31f6", "br-lan.100", "fifteen-bytes-x", "wan@home"] {
+            assert_eq!(interface(name).as_deref(), Ok(name));
+        }
+        for name in ["", ".", "..", "sixteen-bytes-xx", "a b", "a/b", "eth0:1", "eth0\n", "ééééééééé"] {
+            assert!(interface(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn overhead_is_a_kind_or_a_number() {
+        assert_eq!("none".parse(), Ok(Overhead::NONE));
+        assert_eq!("ethernet".parse(), Ok(Overhead::ETHERNET));
+        assert_eq!("256".parse(), Ok(Overhead { bytes: 256, min_frame: 0 }));
+        for text in ["257", "-1", "", "Ethernet", "4294967296"] {
+            let wanted = "want \"none\" or \"ethernet\" or a number of bytes from 0 to 256";
+            assert_eq!(Overhead::from_str(text).unwrap_err().to_string(), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_have_bounds() {
+        assert_eq!(link_rate("1bit"), Ok(Rate(1)));
+        assert!(link_rate("0mbit").is_err());
+        assert!(queue("100us").is_ok() && queue("10s").is_ok());
+        assert!(queue("99us").is_err() && queue("10.1s").is_err() && queue("0ms").is_err());
+    }
+}

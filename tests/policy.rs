@@ -1,0 +1,299 @@
+//! Policies as operators write them: the examples, every mistake at once, and files that are no policies at all.
+
+use proptest::prelude::*;
+use tidegate::config::{self, Config, IpNet, KEYS, Mode, Percent, Share, Workers};
+use tidegate::units::{Nanos, Rate};
+
+const HOME: &str = include_str!("../config/home.toml");
+const ISP: &str = include_str!("../config/isp.toml");
+
+fn variables(name: &str) -> Option<String> {
+    let value = match name {
+        "TIDEGATE_INSIDE" => "eth3",
+        "TIDEGATE_OUTSIDE" => "eth4",
+        "TIDEGATE_VLAN" => "100",
+        "TIDEGATE_BAD" => "20mb",
+        _ => return None,
+    };
+    Some(value.into())
+}
+
+fn read(text: &str) -> Result<Config, String> {
+    config::with_variables("t.toml", text, &variables).map_err(|errors| errors.to_string())
+}
+
+/// The smallest policy, with `more` behind it.
+fn wire_and(more: &str) -> Result<Config, String> {
+    read(&format!("[[wire]]\ninside = \"a\"\noutside = \"b\"\n{more}"))
+}
+
+#[test]
+fn the_examples_are_policies() {
+    let home = read(HOME).unwrap();
+    assert_eq!(home.wire.download, Some(Rate(240_000_000)));
+    assert_eq!(home.classes, Config::default_policy().classes);
+    assert_eq!(home.rules[0].matches.inside, Some("192.168.1.20/32".parse::<IpNet>().unwrap()));
+
+    let isp = read(ISP).unwrap();
+    assert_eq!((isp.wire.inside.as_str(), isp.wire.outside.as_str()), ("eth3", "eth4"));
+    assert_eq!((isp.wire.mode, isp.wire.queue), (Mode::Enforce, Nanos::from_millis(30)));
+    assert_eq!(isp.cores.workers, Some(Workers::Split { ingress: 1, egress: 2 }));
+    assert_eq!(isp.classes[2].guarantee, Share::Percent(Percent(3_500)));
+    assert_eq!(isp.classes[5].ceiling, Share::Rate(Rate(4_000_000_000)));
+    assert_eq!(isp.rules[1].matches.port, Some(5060..=5061));
+    assert_eq!(ISP.lines().nth(isp.rules[3].line as usize - 1), Some("[[rule]]"));
+    for config in [home, isp] {
+        assert_eq!(config.warnings, []);
+    }
+}
+
+#[test]
+fn the_examples_comment_every_key_and_the_isps_has_them_all() {
+    for example in [HOME, ISP] {
+        for line in example.lines().filter(|line| line.contains('=') && !line.starts_with('#')) {
+            assert!(line.contains("  # "), "no comment: {line}");
+        }
+    }
+    for key in KEYS {
+        assert!(ISP.contains(&format!("{} = ", key.name)), "config/isp.toml doesn't show {}", key.name);
+    }
+}
+
+#[test]
+fn every_mistake_shows_at_once_and_where_it_is() {
+    let text = r#"
+[[wire]]
+inside = "eth0"
+outside = "eth0"
+downlaod = "20mbit"
+download = "20mb"
+upload = "20mbps"
+overhead = 257
+mode = observe
+queue = 50
+on_failure = "open"
+
+[cores]
+control = -1
+workers = [1, "x", 1.5, 2000]
+idle = true
+
+[[class]]
+name = "voice"
+guarantee = "40%"
+
+[[class]]
+name = "voice"
+ceiling = "0%"
+priority = 8
+weight = "${TIDEGATE_UNSET}"
+
+[[class]]
+name = "control"
+dscp = "EF"
+
+[[rule]]
+match = { address = "192.0.2.7/24", inside = "::/0", outside = "10.0.0.0/8", vlan = 4095 } # ü
+class = "vioce"
+
+[[rule]]
+match = { app = "für alle", port = "9-5", "ü" = 1, dscp = "AF44", protocol = "smtp" }
+
+[[rule]]
+match = { port = 53, protocol = "icmp" }
+class = 5
+
+[[rule]]
+match = {}
+
+[[rule]]
+match = "everything"
+class = "${HOME}"
+
+[api]
+[[wire]]
+inside = "a name that's too long"
+"#;
+    let expected = r#"
+t.toml:4:11: wire.outside: got "eth0" again, want another interface than inside
+t.toml:5:1: wire.downlaod: got an unknown key, want download
+t.toml:6:12: wire.download: got "20mb", want a rate like "20mbit"
+t.toml:7:10: wire.upload: got "20mbps", want "bit" as in "20mbit", because some read "bps" as bits and some as bytes
+t.toml:8:12: wire.overhead: got 257, want "none" or "ethernet" or a number of bytes from 0 to 256
+t.toml:9:8: syntax: got "observe", want TOML: string values must be quoted, expected literal string
+t.toml:10:9: wire.queue: got 50, want a time like "5ms"
+t.toml:11:1: wire.on_failure: got an unknown key, want one of inside, outside, download, upload, overhead, mode, queue
+t.toml:14:11: cores.control: got -1, want a whole number from 0 to 1023
+t.toml:15:15: cores.workers: got "x", want a whole number from 0 to 1023
+t.toml:15:20: cores.workers: got 1.5, want a whole number from 0 to 1023
+t.toml:15:25: cores.workers: got 2000, want a whole number from 0 to 1023
+t.toml:16:8: cores.idle: got true, want "sleep" or "spin"
+t.toml:20:13: class.guarantee: got 40%, want at most the ceiling, 30% by default
+t.toml:23:8: class.name: got voice again, want each class once: it's on line 18
+t.toml:24:11: class.ceiling: got "0%", want more than nothing
+t.toml:25:12: class.priority: got 8, want a whole number from 0 to 7
+t.toml:26:10: class.weight: got "${TIDEGATE_UNSET}", want a variable ${TIDEGATE_…} that is set
+t.toml:29:8: class.name: got "control", want one of "voice", "gaming", "video", "web", "file", "background"
+t.toml:30:1: class.dscp: got an unknown key, want one of name, guarantee, ceiling, priority, weight
+t.toml:33:21: rule.match.address: got "192.0.2.7/24", want no bits behind the prefix: "192.0.2.0/24" for the network, or "192.0.2.7" for the host
+t.toml:33:64: rule.match.outside: got 10.0.0.0/8, want the IP version of inside: no frame has both
+t.toml:33:85: rule.match.vlan: got 4095, want a whole number from 0 to 4094
+t.toml:34:9: rule.class: got "vioce", want one of "voice", "gaming", "video", "web", "file", "background"
+t.toml:37:36: rule.match.port: got "9-5", want the lower port first: "5-9"
+t.toml:37:43: rule.match.ü: got an unknown key, want one of app, address, inside, outside, port, protocol, vlan, dscp
+t.toml:37:59: rule.match.dscp: got "AF44", want EF, VA, LE, CS0 to CS7, AF11 to AF43, or a number from 0 to 63
+t.toml:37:78: rule.match.protocol: got "smtp", want one of icmp, igmp, tcp, udp, dccp, gre, esp, ah, icmp6, ospf, vrrp, sctp, udplite, or a number from 0 to 255
+t.toml:40:18: rule.match.port: got a port with protocol 1, want tcp, udp or another protocol that has ports, or no protocol
+t.toml:41:9: rule.class: got 5, want one of "voice", "gaming", "video", "web", "file", "background"
+t.toml:44:9: rule.match: got nothing, want at least one key: an empty match would take every frame
+t.toml:47:9: rule.match: got "everything", want a table
+t.toml:48:9: rule.class: got "${HOME}", want a variable ${TIDEGATE_…} that is set
+t.toml:50:2: api: got an unknown key, want one of wire, cores, class, rule
+t.toml:51:1: wire: got wire 2, want only one [[wire]]: a box bridges one pair of ports
+t.toml:52:10: wire.inside: got "a name that's too long", want the name of an interface: at most 15 bytes, without spaces, slashes and colons"#;
+    let errors = read(text).unwrap_err();
+    assert_eq!(errors.lines().collect::<Vec<_>>(), expected.lines().skip(1).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_missing_is_reported_where_it_should_be() {
+    for (text, expected) in [
+        ("", "t.toml:1:1: wire: got nothing, want [[wire]]"),
+        ("[[wire]]\noutside = 'b'", "t.toml:1:1: wire.inside: got nothing, want an interface like \"eth1\""),
+        ("[wire]\ninside = 'a'\noutside = 'b'", "t.toml:1:1: wire: got a table, want [[wire]]"),
+        ("wire = [1]", "t.toml:1:9: wire: got 1, want [[wire]]"),
+    ] {
+        assert_eq!(read(text).unwrap_err(), expected);
+    }
+    let errors = wire_and("[[class]]\n[[rule]]\n[[cores]]\n").unwrap_err();
+    let expected = [
+        "t.toml:4:1: class.name: got nothing, want a class like \"voice\"",
+        "t.toml:5:1: rule.match: got nothing, want a table like { port = 53 }",
+        "t.toml:5:1: rule.class: got nothing, want a class like \"gaming\"",
+        "t.toml:6:1: cores: got a list, want a table",
+    ];
+    assert_eq!(errors.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn guarantees_fit_the_link_and_ceilings_their_guarantees() {
+    let class = |name: &str, keys: &str| format!("[[class]]\nname = \"{name}\"\n{keys}\n");
+    let links = "download = \"100mbit\"\nupload = \"10mbit\"\n";
+    let web = class("web", "guarantee = \"35%\"");
+    assert!(wire_and(&web).is_ok());
+    for (text, expected) in [
+        (
+            format!("{web}{}", class("file", "guarantee = \"10.01%\"")),
+            "t.toml:9:13: class.guarantee: got 100.01% for all classes together, want at most 100%",
+        ),
+        (
+            format!("{links}{}", class("web", "guarantee = \"4mbit\"")),
+            "t.toml:8:13: class.guarantee: got 10500kbit for all classes together, want at most 10mbit, which is wire.upload",
+        ),
+        (
+            format!("{links}{}", class("web", "ceiling = \"2mbit\"")),
+            "t.toml:8:11: class.ceiling: got 2mbit, want at least the guarantee, 25%",
+        ),
+        (class("web", "ceiling = \"24%\""), "t.toml:6:11: class.ceiling: got 24%, want at least the guarantee, 25%"),
+    ] {
+        assert_eq!(wire_and(&text).unwrap_err(), expected, "{text}");
+    }
+    assert!(wire_and(&format!("{links}{}", class("web", "guarantee = \"3500kbit\""))).is_ok());
+}
+
+#[test]
+fn one_mistake_makes_one_line() {
+    let texts = [
+        "[[class]]\nname = \"web\"\nguarantee = \"90\"\nceiling = \"5%\"",
+        "[[class]]\nname = \"wep\"\nguarantee = \"90%\"",
+        "[[rule]]\nmatch = { prot = 5 }\nclass = \"web\"",
+        "[cores\ncontrol = 1",
+        "[[rule]]\nmatch = { port = }\nclass = \"web\"",
+        "mode = \"enforce\"\nmode = \"observe\"",
+        "[cores]\nworkers = []",
+        "[cores]\nworkers = [1, 2, 3]",
+        "[cores]\nworkers = [1, 1]",
+    ];
+    for text in texts {
+        let errors = wire_and(text).unwrap_err();
+        assert_eq!(errors.lines().count(), 1, "{text}\n{errors}");
+    }
+}
+
+#[test]
+fn variables_stand_for_values_and_parts_of_them() {
+    let rule = |vlan: &str| wire_and(&format!("[[rule]]\nmatch = {{ vlan = {vlan} }}\nclass = \"web\"\n"));
+    assert_eq!(rule("\"${TIDEGATE_VLAN}\"").unwrap().rules[0].matches.vlan, Some(100));
+    assert_eq!(rule("\"${TIDEGATE_VLAN}5\"").unwrap().rules[0].matches.vlan, Some(1005));
+    let unset = "want a variable ${TIDEGATE_…} that is set";
+    for got in ["${TIDEGATE_VLAN", "${PATH}", "${}", "${TIDEGATE_X}"] {
+        let errors = rule(&format!("\"1{got}\"")).unwrap_err();
+        assert_eq!(errors, format!("t.toml:5:18: rule.match.vlan: got {got:?}, {unset}"));
+    }
+    let errors = wire_and("download = \"${TIDEGATE_BAD}\"").unwrap_err();
+    assert_eq!(errors, "t.toml:4:12: wire.download: got \"20mb\", want a rate like \"20mbit\"");
+}
+
+#[test]
+fn a_worker_on_the_control_core_is_warned_of() {
+    let config = wire_and("[cores]\nworkers = [0]\n").unwrap();
+    assert_eq!(config.cores.workers, Some(Workers::One(0)));
+    let warning = "5:12: cores.workers: got core 0, the control core, want a core of its own for each worker where there are enough";
+    assert_eq!(config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(), [warning]);
+}
+
+#[test]
+fn a_byte_order_mark_and_carriage_returns_count_for_nothing() {
+    let errors = read("\u{feff}[[wire]]\r\ninside = \"a\"\r\noutside = \"b\"\r\nmode = \"x\"\r\n").unwrap_err();
+    assert_eq!(errors, "t.toml:4:8: wire.mode: got \"x\", want \"enforce\" or \"observe\"");
+}
+
+#[test]
+fn files_that_hold_no_text_are_refused_with_their_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = |name: &str, bytes: Option<&[u8]>| {
+        let path = folder.path().join(name);
+        bytes.inspect(|bytes| std::fs::write(&path, bytes).unwrap());
+        let errors = config::load(&path).unwrap_err().to_string();
+        errors.strip_prefix(&format!("{}/", folder.path().display())).unwrap().to_string()
+    };
+    assert_eq!(load("missing", None), "missing: No such file or directory (os error 2)");
+    assert_eq!(load(".", None), ".: Is a directory (os error 21)");
+    assert_eq!(
+        load("latin1", Some(b"#\n# \xfc")),
+        "latin1:2: got bytes that aren't UTF-8, want a policy file in UTF-8"
+    );
+    let huge = vec![b'#'; config::FILE_BYTES_MAX as usize + 1];
+    assert_eq!(load("huge", Some(&huge)), "huge: got more than 16 MiB, want a policy file");
+    assert_eq!(load("full", Some(&huge[1..])), "full:1:1: wire: got nothing, want [[wire]]");
+}
+
+#[test]
+fn a_file_is_loaded_under_its_own_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("home.toml");
+    std::fs::write(&path, HOME).unwrap();
+    assert_eq!(config::load(&path).unwrap(), read(HOME).unwrap());
+}
+
+proptest! {
+    /// Whatever is done to a policy, checking it ends, and a refusal says where.
+    #[test]
+    fn damaged_policies_are_judged_without_panic(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..8usize, "[\\[\\]{}=\"'$.,#\nü0-9a-z]{0,6}"), 1..6),
+    ) {
+        let mut text: Vec<char> = ISP.chars().collect();
+        for (at, removed, inserted) in edits {
+            let at = at.index(text.len());
+            text.splice(at..text.len().min(at + removed), inserted.chars());
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(errors) = read(&text) {
+            for error in errors.lines() {
+                let place: Vec<usize> = error.split(':').skip(1).take(2).map(|number| number.parse().unwrap()).collect();
+                let line = text.split('\n').nth(place[0] - 1);
+                prop_assert!(line.is_some_and(|line| (1..=line.chars().count() + 1).contains(&place[1])), "{}", error);
+            }
+        }
+    }
+}
