@@ -17,8 +17,6 @@ pub mod time;
 pub mod wire;
 // A frame is a number.
 pub mod frame;
-// The policy file, from text to types.
-pub mod config;
 // Where frames enter and leave.
 pub mod port;
 // Who talks to whom.
@@ -29,3 +27,11 @@ pub mod classify;
 pub mod qos;
 // The path of a frame from one port to the other.
 pub mod datapath;
+// The policy file, from text to types.
+pub mod config;
+// Numbers for people and programs.
+pub mod telemetry;
+// What starts, watches and stops the datapath.
+pub mod control;
+// How people ask.
+pub mod cli;

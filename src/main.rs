@@ -1,3 +1,7 @@
 //! Parses the arguments, runs the command, and turns its result into the exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidegate::cli::main()
+}

@@ -22,6 +22,8 @@ mod cores;
 mod class;
 // Which frames belong to which class.
 mod rule;
+// What all of it means to the datapath.
+pub mod compile;
 
 use std::fs::File;
 use std::io::Read;

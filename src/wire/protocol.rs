@@ -44,3 +44,27 @@ pub const SHIM6: u8 = 140;
 pub const fn has_ports(protocol: u8) -> bool {
     matches!(protocol, TCP | UDP | DCCP | SCTP | UDP_LITE)
 }
+
+/// The protocols that have names in policies and reports, and their numbers.
+pub const NAMES: [(&str, u8); 15] = [
+    ("icmp", ICMP),
+    ("igmp", 2),
+    ("tcp", TCP),
+    ("udp", UDP),
+    ("dccp", DCCP),
+    ("gre", 47),
+    ("esp", ESP),
+    ("ah", AH),
+    ("icmp6", ICMPV6),
+    ("ospf", OSPF),
+    ("pim", 103),
+    ("vrrp", VRRP),
+    ("l2tp", 115),
+    ("sctp", SCTP),
+    ("udplite", UDP_LITE),
+];
+
+/// The name of a protocol, if it is one of [`NAMES`].
+pub fn name(protocol: u8) -> Option<&'static str> {
+    NAMES.iter().find(|(_, number)| *number == protocol).map(|(name, _)| *name)
+}

@@ -1,0 +1,6 @@
+//! What starts, watches and stops the datapath.
+
+// Builds the wire, turns it until told to stop, and gives the last account.
+pub mod supervisor;
+// The same datapath over a capture, in virtual time.
+pub mod replay;

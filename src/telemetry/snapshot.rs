@@ -1,0 +1,220 @@
+//! One look at all counters of a wire, and how it is shown.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::classify::Class;
+use crate::datapath::counters::{EgressCounts, IngressCounts, Volume};
+use crate::datapath::drop::DropReason;
+use crate::datapath::sojourn::Sojourn;
+use crate::frame::Side;
+use crate::port::RxLosses;
+use crate::units::Nanos;
+
+/// All counters of a wire at one time. Exact once the halves stand still.
+#[derive(Clone, Debug, Serialize)]
+pub struct Snapshot {
+    /// The seconds that the counters cover.
+    pub seconds: f64,
+    /// By the side at which frames came in.
+    pub ports: [PortAccount; 2],
+    /// Classes that saw a frame, by the side at which frames came in.
+    pub classes: Vec<ClassAccount>,
+    /// Frames by where they are; what came in is the sum of the rest.
+    pub balance: Balance,
+    /// Look-ups in the flow table that found a verdict that held.
+    pub flow_hits: u64,
+    /// Look-ups that had to judge.
+    pub flow_misses: u64,
+}
+
+/// What came in at one port.
+#[derive(Clone, Debug, Serialize)]
+pub struct PortAccount {
+    /// `inside` or `outside`.
+    pub port: &'static str,
+    /// Frames received.
+    pub received_frames: u64,
+    /// Their bytes on the wire, without overhead.
+    pub received_bytes: u64,
+    /// Frames that the kernel dropped because the ring to us was full.
+    pub lost_ring_full: u64,
+    /// Frames that the kernel dropped because there was no free frame to receive into.
+    pub lost_fill_empty: u64,
+    /// Frames that the kernel or the device dropped otherwise.
+    pub lost_other: u64,
+}
+
+/// What became of the frames of one class that came in at one side.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClassAccount {
+    /// The class.
+    pub class: &'static str,
+    /// `up` for what came in inside, `down` for what came in outside.
+    pub direction: &'static str,
+    /// Frames handed to the port by which they leave.
+    pub sent_frames: u64,
+    /// Their bytes on the wire, without overhead.
+    pub sent_bytes: u64,
+    /// Frames dropped, by reason; reasons that did not occur are left out.
+    pub dropped: Vec<(&'static str, u64)>,
+    /// Half of the class's frames (both directions) left within this many microseconds; `null` if none was measured.
+    pub sojourn_p50_us: Option<f64>,
+    /// 99 % of the class's frames (both directions) left within this many microseconds.
+    pub sojourn_p99_us: Option<f64>,
+}
+
+/// Where every frame that came in is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Balance {
+    /// Frames received.
+    pub received: u64,
+    /// Frames that left: the ports are done with them.
+    pub completed: u64,
+    /// Frames dropped, for whatever reason.
+    pub dropped: u64,
+    /// Frames in the rings between the halves.
+    pub in_rings: u64,
+    /// Frames in the queues.
+    pub queued: u64,
+    /// Frames in the ports, on their way out.
+    pub in_transmit: u64,
+}
+
+impl Balance {
+    /// The frames that no term explains; zero, once the halves stand still.
+    pub fn unexplained(&self) -> i64 {
+        self.received as i64 - (self.completed + self.dropped + self.in_rings + self.queued + self.in_transmit) as i64
+    }
+}
+
+/// The counters of both halves, from which a snapshot is taken.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// The ingress half's counters.
+    pub ingress: &'a IngressCounts,
+    /// The egress half's counters.
+    pub egress: &'a EgressCounts,
+    /// How long frames stayed.
+    pub sojourn: &'a Sojourn,
+    /// Losses before ingress, by side.
+    pub losses: [RxLosses; 2],
+    /// Frames in the queues.
+    pub queued: u64,
+    /// Frames in the ports.
+    pub in_transmit: u64,
+    /// The span that the counters cover.
+    pub span: Nanos,
+}
+
+impl Snapshot {
+    /// Reads every counter once.
+    pub fn take(sources: &Sources) -> Snapshot {
+        let port = |side: Side| {
+            let Volume { frames, bytes } = sources.ingress.received[side as usize].read();
+            let losses = sources.losses[side as usize];
+            PortAccount {
+                port: side.name(),
+                received_frames: frames,
+                received_bytes: bytes,
+                lost_ring_full: losses.ring_full,
+                lost_fill_empty: losses.fill_empty,
+                lost_other: losses.other,
+            }
+        };
+        let classes = Side::BOTH
+            .into_iter()
+            .flat_map(|side| Class::ALL.map(|class| (side, class)))
+            .map(|(side, class)| class_account(sources, side, class))
+            .filter(|account| account.sent_frames > 0 || !account.dropped.is_empty())
+            .collect();
+        let popped = sources.egress.popped.read();
+        Snapshot {
+            seconds: sources.span.as_secs_f64(),
+            ports: Side::BOTH.map(port),
+            classes,
+            balance: Balance {
+                received: sources.ingress.frames_received(),
+                completed: sources.egress.completed.read(),
+                dropped: sources.ingress.dropped.total() + sources.egress.dropped.total(),
+                in_rings: sources.ingress.frames_pushed().saturating_sub(popped),
+                queued: sources.queued,
+                in_transmit: sources.in_transmit,
+            },
+            flow_hits: sources.ingress.flow_hits.read(),
+            flow_misses: sources.ingress.flow_misses.read(),
+        }
+    }
+}
+
+fn class_account(sources: &Sources, side: Side, class: Class) -> ClassAccount {
+    let slot = usize::from(class.slot());
+    let Volume { frames, bytes } = sources.egress.submitted[side as usize][slot].read();
+    let dropped = DropReason::ALL.into_iter().filter_map(|reason| {
+        let count = sources.ingress.dropped.read(side, slot, reason) + sources.egress.dropped.read(side, slot, reason);
+        (count > 0).then_some((reason.name(), count))
+    });
+    let histogram = sources.sojourn.class(slot);
+    let quantile = |q| (!histogram.is_empty()).then(|| histogram.value_at_quantile(q) as f64 / 1_000.0);
+    ClassAccount {
+        class: class.name(),
+        direction: if side == Side::Inside { "up" } else { "down" },
+        sent_frames: frames,
+        sent_bytes: bytes,
+        dropped: dropped.collect(),
+        sojourn_p50_us: quantile(0.5),
+        sojourn_p99_us: quantile(0.99),
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let balance = &self.balance;
+        writeln!(
+            f,
+            "{:<11}{:>6}{:>14}{:>16}{:>11}{:>11}{:>11}  dropped",
+            "class", "", "frames", "bytes", "Mbit/s", "p50 us", "p99 us"
+        )?;
+        for class in &self.classes {
+            let micros = |us: Option<f64>| us.map_or("-".to_owned(), |us| format!("{us:.1}"));
+            let drops: Vec<String> = class.dropped.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+            writeln!(
+                f,
+                "{:<11}{:>6}{:>14}{:>16}{:>11.3}{:>11}{:>11}  {}",
+                class.class,
+                class.direction,
+                class.sent_frames,
+                class.sent_bytes,
+                class.sent_bytes as f64 * 8.0 / self.seconds.max(1e-9) / 1e6,
+                micros(class.sojourn_p50_us),
+                micros(class.sojourn_p99_us),
+                if drops.is_empty() { "-".to_owned() } else { drops.join(", ") },
+            )?;
+        }
+        for port in &self.ports {
+            writeln!(
+                f,
+                "{} port: received {} frames, {} bytes; lost before us: ring full {}, no free frame {}, other {}",
+                port.port,
+                port.received_frames,
+                port.received_bytes,
+                port.lost_ring_full,
+                port.lost_fill_empty,
+                port.lost_other
+            )?;
+        }
+        writeln!(f, "flows: {} look-ups found a verdict, {} had to judge", self.flow_hits, self.flow_misses)?;
+        write!(
+            f,
+            "accounts: received {} = sent {} + dropped {} + in rings {} + queued {} + in transmit {}; unexplained {}",
+            balance.received,
+            balance.completed,
+            balance.dropped,
+            balance.in_rings,
+            balance.queued,
+            balance.in_transmit,
+            balance.unexplained()
+        )
+    }
+}
