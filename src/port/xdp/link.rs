@@ -16,6 +16,7 @@ const LINK_HEADER: u32 = 14 + 2 * 4;
 // Commands of SIOCETHTOOL, and the string set that names the features (linux/ethtool.h).
 const ETHTOOL_GSTRINGS: u32 = 0x1b;
 const ETHTOOL_GSSET_INFO: u32 = 0x37;
+const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const ETHTOOL_GFEATURES: u32 = 0x3a;
 const ETHTOOL_SFEATURES: u32 = 0x3b;
 const ETH_SS_FEATURES: u32 = 4;
@@ -121,7 +122,14 @@ impl Link {
     }
 
     /// The receive queues that the driver uses now.
+    ///
+    /// A driver that has channels is asked; /sys, which shows the namespace that it was mounted in, is for the others.
     pub(super) fn rx_queues(&self) -> Result<u32, Error> {
+        // struct ethtool_channels: command; the most of rx, tx, other, combined; and now of each.
+        let mut channels = [ETHTOOL_GCHANNELS, 0, 0, 0, 0, 0, 0, 0, 0];
+        if self.ethtool(&mut channels).is_ok() && channels[5] + channels[8] > 0 {
+            return Ok(channels[5] + channels[8]);
+        }
         let directory = format!("/sys/class/net/{}", self.name);
         let index = fs::read_to_string(format!("{directory}/ifindex")).unwrap_or_default();
         if index.trim() != self.index.to_string() {
