@@ -7,8 +7,12 @@
 mod fill;
 // A transmit ring before a line that carries one frame at a time.
 mod line;
+// Frames out of memory and into nothing, for benchmarks.
+pub mod memory;
 // Captures: read, write, replay.
 pub mod pcap;
+// Lines with rate, delay and loss, for tests and demonstrations.
+pub mod sim;
 
 use std::os::fd::RawFd;
 
