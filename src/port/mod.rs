@@ -58,7 +58,7 @@ pub trait Rx: Send {
         None
     }
 
-    /// When the next frame will arrive, for a port that knows; never, for one that is at its end.
+    /// When the next frame will arrive, for a port that knows; [`Nanos::MAX`] for one that is at its end.
     fn next_arrival(&self) -> Option<Nanos> {
         None
     }
