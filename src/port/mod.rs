@@ -9,8 +9,12 @@ pub mod xdp;
 mod fill;
 // A transmit ring before a line that carries one frame at a time.
 mod line;
+// Frames out of memory and into nothing, for benchmarks.
+pub mod memory;
 // Captures: read, write, replay.
 pub mod pcap;
+// Lines with rate, delay and loss, for tests and demonstrations.
+pub mod sim;
 
 use std::os::fd::RawFd;
 
@@ -66,7 +70,7 @@ pub trait Rx: Send {
         None
     }
 
-    /// When the next frame will arrive, for a port that knows; never, for one that is at its end.
+    /// When the next frame will arrive, for a port that knows; [`Nanos::MAX`] for one that is at its end.
     fn next_arrival(&self) -> Option<Nanos> {
         None
     }

@@ -9,32 +9,14 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use pcap_parser::nom::{self, IResult, Needed};
-use pcap_parser::pcapng::{Block, parse_block_be, parse_block_le};
-use pcap_parser::traits::PcapNGPacketBlock;
-use pcap_parser::{InterfaceDescriptionBlock, LegacyPcapBlock, PcapError};
-
+use super::classic::Classic;
+use super::pcapng::PcapNg;
 use super::window::Window;
 use super::{Error, LinkType, MAX_FRAME};
 use crate::units::Nanos;
 
-/// The length of a pcap file header, and of a pcap record header.
-const FILE_HEADER: usize = 24;
-const RECORD_HEADER: usize = 16;
-/// The longest pcapng block that is decoded: a frame and as much again for options.
-const MAX_BLOCK: usize = 2 * MAX_FRAME;
-/// The longest pcapng block that is passed over.
-const MAX_SKIPPED: usize = 16 * 1024 * 1024;
-/// The most interfaces of one pcapng section.
-const MAX_INTERFACES: usize = 65_536;
-/// The latest time that is told, in the year 2262; leaves room to count on.
-const LATEST: u128 = i64::MAX as u128;
-
-const SECTION_HEADER: u32 = 0x0a0d_0d0a;
-const INTERFACE_DESCRIPTION: u32 = 1;
-const OLD_PACKET: u32 = 2;
-const SIMPLE_PACKET: u32 = 3;
-const ENHANCED_PACKET: u32 = 6;
+/// The bytes by which the format is told: the header of a pcap file, and less than the first block of a pcapng file.
+const START: usize = 24;
 
 /// One captured frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +58,7 @@ pub struct Capture {
     path: PathBuf,
     window: Window,
     format: Format,
-    ethernet_only: bool,
-    /// Blocks or records begun so far.
+    /// Records or blocks begun so far.
     records: u64,
     /// Where the current one begins.
     record_at: u64,
@@ -87,14 +68,12 @@ pub struct Capture {
 }
 
 enum Format {
-    Pcap { link: LinkType, nanos: bool, parse: fn(&[u8]) -> Parsed<'_, LegacyPcapBlock<'_>> },
-    PcapNg { big_endian: bool, interfaces: Vec<Interface> },
+    Classic(Classic),
+    PcapNg(PcapNg),
 }
 
-type Parsed<'a, T> = IResult<&'a [u8], T, PcapError<&'a [u8]>>;
-
-/// A record found in the window: the length of all of it, and where in it the frame is.
-struct Found {
+/// A record that is in the window: the length of all of it, and where in it the frame is.
+pub(super) struct Found {
     length: usize,
     data: (usize, usize),
     time: Option<Nanos>,
@@ -102,13 +81,37 @@ struct Found {
     wire_len: u32,
 }
 
+impl Found {
+    /// A record of `length` bytes that has a frame of `caplen` bytes at `from`, if none too long.
+    pub(super) fn new(
+        length: usize,
+        from: usize,
+        caplen: u32,
+        wire_len: u32,
+        time: Option<Nanos>,
+        link: LinkType,
+    ) -> Result<Found, Stop> {
+        let caplen = caplen as usize;
+        if caplen > MAX_FRAME {
+            return Err(Stop::too_long(caplen));
+        }
+        Ok(Found { length, data: (from, from + caplen), time, link, wire_len })
+    }
+}
+
 /// Why there is no further record.
-enum Stop {
+pub(super) enum Stop {
     End,
     Cut,
     Io(io::Error),
     Damage(String),
     NotEthernet(LinkType),
+}
+
+impl Stop {
+    pub(super) fn too_long(caplen: usize) -> Stop {
+        Stop::Damage(format!("a frame of {caplen} bytes, want at most {MAX_FRAME}"))
+    }
 }
 
 impl From<io::Error> for Stop {
@@ -143,18 +146,16 @@ impl Capture {
     /// If the source can't be read or isn't a capture.
     pub fn read(path: &Path, source: Box<dyn Read + Send>) -> Result<Capture, Error> {
         let mut window = Window::new(source);
-        let whole =
-            window.fill(FILE_HEADER).map_err(|source| Error::Io { path: path.to_owned(), action: "read", source })?;
+        let whole = window.fill(START).map_err(|source| Error::Io { path: path.to_owned(), action: "read", source })?;
         let format = Format::detect(window.data(), whole)
             .map_err(|fault| Error::NotACapture { path: path.to_owned(), fault })?;
-        if matches!(format, Format::Pcap { .. }) {
-            window.consume(FILE_HEADER);
+        if matches!(format, Format::Classic(_)) {
+            window.consume(START);
         }
         Ok(Capture {
             path: path.to_owned(),
             window,
             format,
-            ethernet_only: false,
             records: 0,
             record_at: 0,
             last_time: Nanos::ZERO,
@@ -169,10 +170,9 @@ impl Capture {
     ///
     /// If the file has already named one.
     pub fn ethernet_only(&mut self) -> Result<(), Error> {
-        self.ethernet_only = true;
-        let foreign = match &self.format {
-            Format::Pcap { link, .. } => Some(*link).filter(|link| !link.is_ethernet()),
-            Format::PcapNg { interfaces, .. } => interfaces.iter().map(|i| i.link).find(|link| !link.is_ethernet()),
+        let foreign = match &mut self.format {
+            Format::Classic(classic) => Some(classic.link()).filter(|link| !link.is_ethernet()),
+            Format::PcapNg(pcapng) => pcapng.ethernet_only(),
         };
         foreign.map_or(Ok(()), |link| Err(Error::NotEthernet { path: self.path.clone(), link }))
     }
@@ -228,10 +228,8 @@ impl Capture {
             }
             self.records += 1;
             let found = match &mut self.format {
-                Format::Pcap { link, nanos, parse } => Some(pcap_record(&mut self.window, *link, *nanos, *parse)?),
-                Format::PcapNg { big_endian, interfaces } => {
-                    pcapng_block(&mut self.window, big_endian, interfaces, self.ethernet_only)?
-                }
+                Format::Classic(classic) => Some(classic.next(&mut self.window)?),
+                Format::PcapNg(pcapng) => pcapng.next(&mut self.window)?,
             };
             if let Some(found) = found {
                 return Ok(found);
@@ -256,212 +254,150 @@ impl Capture {
 }
 
 impl Format {
-    /// What the file is by its first bytes; `whole` if there are enough for a header. Otherwise what is wrong.
+    /// What the file is by its first bytes, `whole` if they are enough; otherwise what is wrong.
     fn detect(start: &[u8], whole: bool) -> Result<Format, String> {
-        let Some(magic) = start.first_chunk::<4>() else {
-            return Err(if start.is_empty() { "the file is empty".into() } else { "the file is too short".into() });
+        let Some(magic) = start.first_chunk() else {
+            return Err(if start.is_empty() { "is empty" } else { "is too short" }.into());
         };
-        let number = u32::from_be_bytes(*magic);
-        if !matches!(number, SECTION_HEADER | 0xa1b2_c3d4 | 0xd4c3_b2a1 | 0xa1b2_3c4d | 0x4d3c_b2a1) {
-            return Err(format!("begins with {number:08x}"));
-        }
-        if !whole {
-            return Err("ends within its header".into());
-        }
-        if number == SECTION_HEADER {
-            return Ok(Format::PcapNg { big_endian: false, interfaces: Vec::new() });
-        }
-        let (_, header) = pcap_parser::parse_pcap_header(start).map_err(|e| format!("has a bad header ({e})"))?;
-        Ok(Format::Pcap {
-            // The upper four bits tell of frame check sequences.
-            link: LinkType(header.network.0 as u32 & 0x0fff_ffff),
-            nanos: header.is_nanosecond_precision(),
-            parse: if header.is_bigendian() { pcap_parser::parse_pcap_frame_be } else { pcap_parser::parse_pcap_frame },
-        })
+        let known = match u32::from_be_bytes(*magic) {
+            0x0a0d_0d0a => Format::PcapNg(PcapNg::default()),
+            0xa1b2_c3d4 | 0xd4c3_b2a1 | 0xa1b2_3c4d | 0x4d3c_b2a1 if whole => Format::Classic(Classic::new(start)?),
+            0xa1b2_c3d4 | 0xd4c3_b2a1 | 0xa1b2_3c4d | 0x4d3c_b2a1 => return Err("ends within its header".into()),
+            other => return Err(format!("begins with {other:08x}")),
+        };
+        Ok(known)
     }
 }
 
-/// Brings one pcap record into the window whole.
-fn pcap_record(
-    window: &mut Window,
-    link: LinkType,
-    nanos: bool,
-    parse: fn(&[u8]) -> Parsed<'_, LegacyPcapBlock<'_>>,
-) -> Result<Found, Stop> {
-    loop {
-        let seen = window.data().len();
-        let length = match parse(window.data()) {
-            Ok((_, record)) => {
-                let caplen = record.caplen as usize;
-                if caplen > MAX_FRAME {
-                    return Err(too_long(caplen));
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Write};
+
+    use super::*;
+
+    /// A pcap file with the given magic number, in its byte order, of frames of 1, 2, 3… bytes at 1.000005 s, 2.000005 s…
+    fn pcap(magic: [u8; 4], frames: u32) -> Vec<u8> {
+        let big_endian = magic[0] == 0xa1;
+        let word = |word: u32| if big_endian { word.to_be_bytes() } else { word.to_le_bytes() };
+        let mut file = magic.to_vec();
+        let version = if big_endian { [0, 2, 0, 4] } else { [2, 0, 4, 0] };
+        file.extend(version);
+        for field in [0, 0, 65_535, 0x3000_0001] {
+            file.extend(word(field));
+        }
+        for n in 1..=frames {
+            for field in [n, 5_000, n, 100] {
+                file.extend(word(field));
+            }
+            file.extend(vec![n as u8; n as usize]);
+        }
+        file
+    }
+
+    fn read(bytes: Vec<u8>) -> Result<Capture, Error> {
+        Capture::read("test".as_ref(), Box::new(Cursor::new(bytes)))
+    }
+
+    #[test]
+    fn both_byte_orders_and_both_resolutions_are_read() {
+        let micros = [[0xd4, 0xc3, 0xb2, 0xa1], [0xa1, 0xb2, 0xc3, 0xd4]];
+        let nanos = [[0x4d, 0x3c, 0xb2, 0xa1], [0xa1, 0xb2, 0x3c, 0x4d]];
+        for (magics, fraction) in [(micros, 5_000_000), (nanos, 5_000)] {
+            for magic in magics {
+                let mut capture = read(pcap(magic, 2)).unwrap();
+                for n in [1u8, 2] {
+                    let time = Nanos(u64::from(n) * 1_000_000_000 + fraction);
+                    let data = &vec![n; usize::from(n)][..];
+                    let expected = Record { time, link: LinkType::ETHERNET, data, wire_len: 100 };
+                    assert_eq!(capture.next().unwrap(), Some(expected));
                 }
-                let fraction = u128::from(record.ts_usec) * if nanos { 1 } else { 1_000 };
-                return Ok(Found {
-                    length: RECORD_HEADER + caplen,
-                    data: (RECORD_HEADER, RECORD_HEADER + caplen),
-                    time: Some(instant(u128::from(record.ts_sec) * 1_000_000_000 + fraction)),
-                    link,
-                    wire_len: record.origlen,
-                });
+                assert_eq!(capture.next().unwrap(), None);
+                assert_eq!(capture.truncated(), None);
             }
-            Err(nom::Err::Incomplete(Needed::Size(more))) => seen + more.get(),
-            Err(e) => return Err(Stop::Damage(format!("can't be decoded ({e})"))),
+        }
+    }
+
+    #[test]
+    fn a_file_cut_short_is_read_up_to_the_cut_and_says_so() {
+        let whole = pcap([0xd4, 0xc3, 0xb2, 0xa1], 2);
+        let second = 24 + 16 + 1;
+        for length in 24..whole.len() {
+            let mut capture = read(whole[..length].to_vec()).unwrap();
+            let frames = std::iter::from_fn(|| capture.next().unwrap().map(|_| ())).count();
+            assert_eq!(frames, usize::from(length >= second));
+            let cut = capture.truncated();
+            match length {
+                24 | 41 => assert_eq!(cut, None),
+                _ => assert_eq!(cut.unwrap().offset, if length < second { 24 } else { second as u64 }),
+            }
+        }
+        let mut capture = read(whole[..whole.len() - 1].to_vec()).unwrap();
+        while capture.next().unwrap().is_some() {}
+        let words = "test: ends within record 2, which begins at byte 41; all before it was read";
+        assert_eq!(capture.truncated().unwrap().to_string(), words);
+    }
+
+    #[test]
+    fn a_frame_too_long_to_be_one_is_damage() {
+        let mut file = pcap([0xd4, 0xc3, 0xb2, 0xa1], 2);
+        file[41 + 8..41 + 12].copy_from_slice(&(MAX_FRAME as u32 + 1).to_le_bytes());
+        let mut capture = read(file).unwrap();
+        assert!(capture.next().unwrap().is_some());
+        let words = "test: record 2 at byte 41: a frame of 262145 bytes, want at most 262144";
+        assert_eq!(capture.next().unwrap_err().to_string(), words);
+        assert_eq!(capture.next().unwrap(), None);
+    }
+
+    #[test]
+    fn a_frame_as_long_as_can_be_is_read() {
+        let mut file = pcap([0xd4, 0xc3, 0xb2, 0xa1], 0);
+        for field in [1, 0, MAX_FRAME as u32, MAX_FRAME as u32] {
+            file.extend(field.to_le_bytes());
+        }
+        file.resize(file.len() + MAX_FRAME, 1);
+        assert_eq!(read(file).unwrap().next().unwrap().unwrap().data, vec![1; MAX_FRAME]);
+    }
+
+    #[test]
+    fn other_files_are_refused_by_what_they_begin_with() {
+        let wants = "want pcap (microseconds or nanoseconds) or pcapng, plain or gzip";
+        let header = &pcap([0xd4, 0xc3, 0xb2, 0xa1], 0)[..23];
+        for (bytes, fault) in [
+            (&b""[..], "is empty"),
+            (b"abc", "is too short"),
+            (b"#!/bin/sh", "begins with 23212f62"),
+            (header, "ends within its header"),
+        ] {
+            let error = read(bytes.to_vec()).err().expect("not a capture").to_string();
+            assert_eq!(error, format!("test: {fault}; {wants}"));
+        }
+        let error = Capture::open("/".as_ref()).err().expect("a folder").to_string();
+        assert!(error.starts_with("/: can't open: "), "{error}");
+    }
+
+    #[test]
+    fn a_compressed_file_is_read_and_one_cut_short_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.pcap.gz");
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        packed.write_all(&pcap([0xd4, 0xc3, 0xb2, 0xa1], 2)).unwrap();
+        let packed = packed.finish().unwrap();
+        std::fs::write(&path, &packed).unwrap();
+        let mut capture = Capture::open(&path).unwrap();
+        assert_eq!(std::iter::from_fn(|| capture.next().unwrap().map(|_| ())).count(), 2);
+        assert!(capture.is_same_file(&path));
+        assert!(!capture.is_same_file(folder.path()));
+
+        std::fs::write(&path, &packed[..packed.len() - 4]).unwrap();
+        let mut capture = Capture::open(&path).unwrap();
+        let mut frames = 0;
+        let error = loop {
+            match capture.next() {
+                Ok(Some(_)) => frames += 1,
+                Ok(None) => panic!("the checksum is missing"),
+                Err(e) => break e,
+            }
         };
-        if length > RECORD_HEADER + MAX_FRAME {
-            return Err(too_long(length - RECORD_HEADER));
-        }
-        if !window.fill(length)? {
-            return Err(Stop::Cut);
-        }
+        assert!(frames <= 2 && matches!(error, Error::Io { action: "read", .. }), "{error}");
     }
-}
-
-/// How one interface of a pcapng section counts time.
-#[derive(Clone, Copy, Debug)]
-struct Interface {
-    link: LinkType,
-    snaplen: u32,
-    /// The exponent, and in the top bit whether of 2 or of 10.
-    resolution: u8,
-    offset_seconds: i64,
-}
-
-impl Interface {
-    fn new(block: &InterfaceDescriptionBlock<'_>, big_endian: bool) -> Interface {
-        Interface {
-            link: LinkType(block.linktype.0 as u32),
-            snaplen: block.snaplen,
-            resolution: block.if_tsresol,
-            // The parser reads this option as little-endian always.
-            offset_seconds: if big_endian { block.if_tsoffset.swap_bytes() } else { block.if_tsoffset },
-        }
-    }
-
-    fn time(&self, ticks: u64) -> Nanos {
-        let exponent = u32::from(self.resolution & 0x7f);
-        let per_second =
-            if self.resolution & 0x80 != 0 { Some(1u128 << exponent) } else { 10u128.checked_pow(exponent) };
-        // More than 10^38 ticks make a second: 64 bits of them are no time at all.
-        let nanos = per_second.map_or(0, |per_second| u128::from(ticks) * 1_000_000_000 / per_second);
-        let offset = u128::from(self.offset_seconds.unsigned_abs()) * 1_000_000_000;
-        instant(if self.offset_seconds < 0 { nanos.saturating_sub(offset) } else { nanos + offset })
-    }
-}
-
-/// Brings one pcapng block into the window if it has a packet, else takes in what it says and moves on.
-fn pcapng_block(
-    window: &mut Window,
-    big_endian: &mut bool,
-    interfaces: &mut Vec<Interface>,
-    ethernet_only: bool,
-) -> Result<Option<Found>, Stop> {
-    if !window.fill(12)? {
-        return Err(Stop::Cut);
-    }
-    let start = window.data();
-    if word(start, 0, true) == SECTION_HEADER {
-        *big_endian = match word(start, 8, true) {
-            0x1a2b_3c4d => true,
-            0x4d3c_2b1a => false,
-            other => {
-                return Err(Stop::Damage(format!("a section with the byte-order mark {other:08x}, want 1a2b3c4d")));
-            }
-        };
-        interfaces.clear();
-    }
-    let (kind, length) = (word(start, 0, *big_endian), word(start, 4, *big_endian) as usize);
-    if length < 12 || length % 4 != 0 {
-        return Err(Stop::Damage(format!("a block of {length} bytes, want a multiple of 4 from 12 on")));
-    }
-    let decoded = matches!(kind, SECTION_HEADER | INTERFACE_DESCRIPTION | SIMPLE_PACKET | ENHANCED_PACKET);
-    let limit = if decoded { MAX_BLOCK } else { MAX_SKIPPED };
-    if length > limit {
-        return Err(Stop::Damage(format!("a block of {length} bytes, want at most {limit}")));
-    }
-    if kind == OLD_PACKET {
-        return Err(Stop::Damage("a packet block of the obsolete kind; convert the file with editcap".into()));
-    }
-    if !decoded {
-        return if window.skip(length)? { Ok(None) } else { Err(Stop::Cut) };
-    }
-    if !window.fill(length)? {
-        return Err(Stop::Cut);
-    }
-    // The length at the end of a block is for reading backwards: a wrong one is no reason to lose the packet.
-    let block = &mut window.data_mut()[..length];
-    block.copy_within(4..8, length - 4);
-    match decode(block, *big_endian)? {
-        Block::EnhancedPacket(packet) => {
-            let interface = interface(interfaces, packet.if_id)?;
-            let ticks = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
-            found(length, 28, packet.caplen, packet.origlen, Some(interface.time(ticks)), interface.link).map(Some)
-        }
-        Block::SimplePacket(packet) => {
-            let interface = interface(interfaces, 0)?;
-            let snaplen = if interface.snaplen == 0 { u32::MAX } else { interface.snaplen };
-            let caplen = packet.orig_len().min(snaplen).min(length as u32 - 16);
-            found(length, 12, caplen, packet.orig_len(), None, interface.link).map(Some)
-        }
-        Block::InterfaceDescription(description) => {
-            let interface = Interface::new(&description, *big_endian);
-            if ethernet_only && !interface.link.is_ethernet() {
-                return Err(Stop::NotEthernet(interface.link));
-            }
-            if interfaces.len() == MAX_INTERFACES {
-                return Err(Stop::Damage(format!("more than {MAX_INTERFACES} interfaces in a section")));
-            }
-            interfaces.push(interface);
-            window.consume(length);
-            Ok(None)
-        }
-        _ => {
-            window.consume(length);
-            Ok(None)
-        }
-    }
-}
-
-fn decode(block: &[u8], big_endian: bool) -> Result<Block<'_>, Stop> {
-    let parse = if big_endian { parse_block_be } else { parse_block_le };
-    match parse(block) {
-        Ok((_, block)) => Ok(block),
-        Err(nom::Err::Incomplete(_)) => Err(Stop::Damage(format!("more in a block than its {} bytes", block.len()))),
-        // The parser's own words would print the whole block.
-        Err(_) => Err(Stop::Damage(format!("a block of {} bytes that doesn't hold together", block.len()))),
-    }
-}
-
-fn interface(interfaces: &[Interface], index: u32) -> Result<&Interface, Stop> {
-    interfaces
-        .get(index as usize)
-        .ok_or_else(|| Stop::Damage(format!("a packet of interface {index}, but the section has {}", interfaces.len())))
-}
-
-fn found(
-    length: usize,
-    from: usize,
-    caplen: u32,
-    wire_len: u32,
-    time: Option<Nanos>,
-    link: LinkType,
-) -> Result<Found, Stop> {
-    let caplen = caplen as usize;
-    if caplen > MAX_FRAME {
-        return Err(too_long(caplen));
-    }
-    Ok(Found { length, data: (from, from + caplen), time, link, wire_len })
-}
-
-fn too_long(caplen: usize) -> Stop {
-    Stop::Damage(format!("a frame of {caplen} bytes, want at most {MAX_FRAME}"))
-}
-
-fn instant(nanos: u128) -> Nanos {
-    Nanos(nanos.min(LATEST) as u64)
-}
-
-fn word(bytes: &[u8], at: usize, big_endian: bool) -> u32 {
-    let word: [u8; 4] = bytes[at..at + 4].try_into().expect("four bytes");
-    if big_endian { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) }
 }

@@ -215,3 +215,93 @@ fn made_from(bytes: &[u8]) -> [u8; 6] {
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKET4: [u8; 20] = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 192, 0, 2, 9];
+    const PACKET6: [u8; 40] = {
+        let mut packet = [0; 40];
+        packet[0] = 0x60;
+        packet[23] = 1;
+        packet[39] = 2;
+        packet
+    };
+
+    fn made(link: LinkType, header: &[u8], payload: &[u8]) -> Option<Vec<u8>> {
+        let mut frame = vec![9; 9];
+        link.to_ethernet(&[header, payload].concat(), &mut frame).then_some(frame)
+    }
+
+    #[test]
+    fn ip_behind_every_header_comes_out_the_same() {
+        let four = [&[2, 192, 0, 2, 9, 0, 2, 10, 0, 0, 1, 0, 8, 0][..], &PACKET4].concat();
+        let six = [&[2, 2, 0, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0x86, 0xdd][..], &PACKET6].concat();
+        let sll = [0, 4, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0];
+        let sll2 = [0; 18];
+        let cases: &[(LinkType, &[u8], &[u8])] = &[
+            (LinkType::RAW, &[], &[]),
+            (LinkType(12), &[], &[]),
+            (LinkType::NULL, &[2, 0, 0, 0], &[30, 0, 0, 0]),
+            (LinkType::NULL, &[0, 0, 0, 2], &[0, 0, 0, 10]),
+            (LinkType::LOOP, &[0, 0, 0, 2], &[0, 0, 0, 24]),
+            (LinkType::PPP, &[0, 0x21], &[0, 0x57]),
+            (LinkType::PPP, &[0x21], &[0x57]),
+            (LinkType::PPP_HDLC, &[0xff, 3, 0, 0x21], &[0xff, 3, 0x57]),
+            (LinkType::PPP_HDLC, &[0x0f, 0, 8, 0], &[0x8f, 0, 0x86, 0xdd]),
+            (LinkType::C_HDLC, &[0x0f, 0, 8, 0], &[0x8f, 0, 0x86, 0xdd]),
+            (LinkType::LINUX_SLL, &[&sll[..], &[8, 0]].concat(), &[&sll[..], &[0x86, 0xdd]].concat()),
+            (LinkType::LINUX_SLL2, &[&[8, 0][..], &sll2].concat(), &[&[0x86, 0xdd][..], &sll2].concat()),
+            (LinkType::PPI, &[0, 0, 8, 0, 101, 0, 0, 0], &[0, 0, 8, 0, 101, 0, 0, 0]),
+        ];
+        for (link, header4, header6) in cases {
+            assert_eq!(made(*link, header4, &PACKET4).as_ref(), Some(&four), "{link}");
+            assert_eq!(made(*link, header6, &PACKET6).as_ref(), Some(&six), "{link}");
+        }
+        assert_eq!(made(LinkType::IPV4, &[], &PACKET4), Some(four));
+        assert_eq!(made(LinkType::IPV6, &[], &PACKET6), Some(six));
+    }
+
+    #[test]
+    fn wireless_data_frames_keep_their_addresses() {
+        let (a, b, c, d) = ([0xa; 6], [0xb; 6], [0xc; 6], [0xd; 6]);
+        let snap = [0xaa, 0xaa, 3, 0, 0, 0, 8, 0];
+        let frame = |control: [u8; 2], rest: &[u8]| {
+            [&control[..], &[0, 0], &a, &b, &c, &[0, 0], rest, &snap, &PACKET4].concat()
+        };
+        let ethernet =
+            |destination: [u8; 6], source: [u8; 6]| Some([&destination[..], &source, &[8, 0], &PACKET4].concat());
+        let wifi = LinkType::IEEE802_11;
+        assert_eq!(made(wifi, &frame([0x08, 0], &[]), &[]), ethernet(a, b));
+        assert_eq!(made(wifi, &frame([0x08, 1], &[]), &[]), ethernet(c, b));
+        assert_eq!(made(wifi, &frame([0x08, 2], &[]), &[]), ethernet(a, c));
+        assert_eq!(made(wifi, &frame([0x08, 3], &d), &[]), ethernet(c, d));
+        assert_eq!(made(wifi, &frame([0x88, 1], &[0, 0]), &[]), ethernet(c, b));
+        assert_eq!(made(wifi, &frame([0x88, 0x81], &[0; 6]), &[]), ethernet(c, b));
+        assert_eq!(made(wifi, &frame([0x88, 1], &[0x80, 0]), &[]), None, "several in one");
+        assert_eq!(made(wifi, &frame([0x08, 0x41], &[]), &[]), None, "protected");
+        assert_eq!(made(wifi, &frame([0x48, 1], &[]), &[]), None, "without data");
+        assert_eq!(made(wifi, &frame([0x80, 0], &[]), &[]), None, "a beacon");
+        let radiotap = [&[0, 0, 10, 0, 0, 0, 0, 0, 7, 7][..], &frame([0x08, 1], &[])].concat();
+        assert_eq!(made(LinkType::IEEE802_11_RADIOTAP, &radiotap, &[]), ethernet(c, b));
+    }
+
+    #[test]
+    fn what_is_not_known_makes_no_frame() {
+        assert_eq!(made(LinkType::ETHERNET, &[1, 2, 3], &[]), Some(vec![1, 2, 3]));
+        assert_eq!(made(LinkType(195), &[], &PACKET4), None);
+        assert_eq!(made(LinkType::RAW, &[], &[]), None);
+        assert_eq!(made(LinkType::NULL, &[7, 0, 0, 0], &PACKET4), None);
+        assert_eq!(made(LinkType::PPP, &[0xc0, 0x21], &[1]), None, "link control");
+        assert_eq!(made(LinkType::PPI, &[0, 0, 8, 0, 192, 0, 0, 0], &PACKET4), None, "PPI within PPI");
+        assert_eq!(made(LinkType::LINUX_SLL, &[0; 15], &[4]), None, "802.2 within SLL");
+    }
+
+    #[test]
+    fn the_longest_frame_stays_the_longest() {
+        let mut packet = vec![0; MAX_FRAME];
+        packet[..20].copy_from_slice(&PACKET4);
+        assert_eq!(made(LinkType::RAW, &packet, &[]).map(|frame| frame.len()), Some(MAX_FRAME));
+    }
+}

@@ -2,8 +2,12 @@
 
 // Records out of a file, one at a time, in bounded memory.
 mod capture;
+// The pcap format.
+mod classic;
 // Captured link layers, and the Ethernet frames that stand for them.
 mod link;
+// The pcapng format.
+mod pcapng;
 // Two ports over one capture.
 mod replay;
 // Which side a captured frame came in by.

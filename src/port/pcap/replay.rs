@@ -304,3 +304,165 @@ impl Tx for PcapTx {
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Frame, Owner, homes};
+
+    /// A capture of frames of 60 bytes, each with its side in the first byte and its number in the second, at the given times.
+    fn capture(folder: &Path, frames: &[(u64, Side)]) -> Capture {
+        let path = folder.join("in.pcap");
+        let mut writer = Writer::create(&path).unwrap();
+        for (number, (at, side)) in frames.iter().enumerate() {
+            let mut bytes = [0; 60];
+            (bytes[0], bytes[1]) = (*side as u8, number as u8);
+            writer.write(Nanos(*at), &bytes, 60).unwrap();
+        }
+        writer.finish().unwrap();
+        Capture::open(&path).unwrap()
+    }
+
+    fn side_of(frame: &[u8]) -> Side {
+        Side::BOTH[usize::from(frame[0])]
+    }
+
+    /// Frames that an egress half holds.
+    fn egress(table: &Table, frames: &mut Vec<Frame>, numbers: &[u8], wire_len: u32) -> Burst {
+        let take = |number: &u8| {
+            let mut frame = frames.pop().unwrap();
+            table.pass(&frame, Owner::Home, Owner::Egress);
+            table.write(&mut frame, &[*number; 14], wire_len);
+            frame
+        };
+        numbers.iter().map(take).collect()
+    }
+
+    #[test]
+    fn frames_arrive_one_at_a_time_in_the_order_of_the_capture() {
+        use Side::{Inside, Outside};
+        let folder = tempfile::tempdir().unwrap();
+        let times =
+            [(100, Inside), (100, Outside), (100, Outside), (50, Inside), (104, Inside), (104, Inside), (900, Outside)];
+        let (replay, mut rx, _tx) =
+            Replay::open(capture(folder.path(), &times), ReplaySetup::default(), side_of).unwrap();
+        let (table, frames) = Table::heap(200, 64);
+        let (mut homes, _returns) = homes(frames, 1, 1);
+        rx.iter_mut().for_each(|rx| rx.refill(&table, &mut homes[0]));
+        let mut seen = Vec::new();
+        loop {
+            let arrivals = [rx[0].next_arrival(), rx[1].next_arrival()];
+            let now = arrivals.into_iter().flatten().min().unwrap();
+            if now == Nanos::MAX {
+                assert_eq!(arrivals, [Some(Nanos::MAX); 2]);
+                break;
+            }
+            assert_eq!(arrivals.iter().flatten().count(), 1, "only the side of the next frame knows");
+            for side in Side::BOTH {
+                let mut burst = Burst::new();
+                rx[side as usize].receive(&table, now, &mut burst);
+                for frame in burst {
+                    seen.push((now.0, side, table.bytes(&frame)[1]));
+                    homes[0].give(&table, frame);
+                }
+            }
+        }
+        let expected = [
+            (100, Inside, 0),
+            (101, Outside, 1),
+            (102, Outside, 2),
+            (103, Inside, 3),
+            (104, Inside, 4),
+            (105, Inside, 5),
+            (900, Outside, 6),
+        ];
+        assert_eq!(seen, expected);
+        let summary = replay.finish().unwrap();
+        assert_eq!((summary.frames, summary.bytes, summary.skipped), ([4, 3], [240, 180], 0));
+    }
+
+    #[test]
+    fn a_late_caller_gets_everything_side_by_side_in_order() {
+        use Side::{Inside, Outside};
+        let folder = tempfile::tempdir().unwrap();
+        let times = [(1, Outside), (2, Outside), (3, Inside), (4, Outside)];
+        let (_replay, mut rx, _tx) =
+            Replay::open(capture(folder.path(), &times), ReplaySetup::default(), side_of).unwrap();
+        let (table, frames) = Table::heap(200, 64);
+        let (mut homes, _returns) = homes(frames, 1, 1);
+        rx.iter_mut().for_each(|rx| rx.refill(&table, &mut homes[0]));
+        for (side, count) in [(Inside, 0), (Outside, 2), (Outside, 0), (Inside, 1), (Inside, 0), (Outside, 1)] {
+            let mut burst = Burst::new();
+            rx[side as usize].receive(&table, Nanos(1000), &mut burst);
+            assert_eq!(burst.len(), count);
+            burst.into_iter().for_each(|frame| homes[0].give(&table, frame));
+        }
+    }
+
+    #[test]
+    fn a_frame_without_a_free_one_to_receive_into_is_lost_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let times = [(1, Side::Inside), (2, Side::Inside), (3, Side::Inside)];
+        let (replay, mut rx, _tx) =
+            Replay::open(capture(folder.path(), &times), ReplaySetup::default(), side_of).unwrap();
+        let (table, frames) = Table::heap(1, 64);
+        let (mut homes, _returns) = homes(frames, 1, 1);
+        let mut burst = Burst::new();
+        rx[0].refill(&table, &mut homes[0]);
+        rx[0].receive(&table, Nanos(3), &mut burst);
+        assert_eq!(burst.len(), 1);
+        assert_eq!(rx[0].losses(), RxLosses { fill_empty: 2, ..RxLosses::default() });
+        assert_eq!(replay.finish().unwrap().frames, [3, 0], "lost frames have arrived");
+        burst.into_iter().for_each(|frame| homes[0].give(&table, frame));
+    }
+
+    #[test]
+    fn frames_leave_into_the_file_by_departure_across_both_sides() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.pcap");
+        let setup = ReplaySetup { output: Some(&path), rates: [Some(Rate(8_000_000_000)), None], overhead: 24 };
+        let (replay, _rx, mut tx) = Replay::open(capture(folder.path(), &[]), setup, side_of).unwrap();
+        let (table, mut frames) = Table::heap(16, 64);
+        // 76 + 24 bytes take 100 ns on the inside line; the outside line takes no time.
+        tx[0].submit(&table, Nanos(1000), &mut egress(&table, &mut frames, &[1, 2, 3], 76));
+        tx[1].submit(&table, Nanos(1000), &mut egress(&table, &mut frames, &[4], 76));
+        tx[1].submit(&table, Nanos(1200), &mut egress(&table, &mut frames, &[5, 6], 76));
+        tx[1].submit(&table, Nanos(1250), &mut egress(&table, &mut frames, &[7], 76));
+        let mut done = Burst::new();
+        tx[0].complete(&table, Nanos(1250), &mut done);
+        tx[1].complete(&table, Nanos(1250), &mut done);
+        assert_eq!((done.len(), tx[0].next_completion(), tx[1].in_flight()), (6, Some(Nanos(1300)), 0));
+        drop(done);
+        replay.finish().unwrap();
+        let mut written = Capture::open(&path).unwrap();
+        let mut seen = Vec::new();
+        while let Some(record) = written.next().unwrap() {
+            assert_eq!(record.wire_len, 76);
+            seen.push((record.time.0, record.data[0]));
+        }
+        assert_eq!(seen, [(1000, 4), (1100, 1), (1200, 2), (1200, 5), (1200, 6), (1250, 7), (1300, 3)]);
+    }
+
+    #[test]
+    fn the_output_is_never_the_input() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("in.pcap");
+        let input = capture(folder.path(), &[(1, Side::Inside)]);
+        let before = std::fs::read(&path).unwrap();
+        let alias = folder.path().join("alias.pcap");
+        std::fs::hard_link(&path, &alias).unwrap();
+        let setup = ReplaySetup { output: Some(&alias), ..ReplaySetup::default() };
+        assert!(matches!(Replay::open(input, setup, side_of), Err(Error::SameFile { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_disk_that_fills_up_fails_the_replay_at_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let setup = ReplaySetup { output: Some("/dev/full".as_ref()), ..ReplaySetup::default() };
+        let (replay, _rx, mut tx) = Replay::open(capture(folder.path(), &[]), setup, side_of).unwrap();
+        let (table, mut frames) = Table::heap(1, 64);
+        tx[0].submit(&table, Nanos(1), &mut egress(&table, &mut frames, &[1], 60));
+        assert!(matches!(replay.finish(), Err(Error::Io { action: "write", .. })));
+    }
+}

@@ -71,3 +71,42 @@ impl Writer {
         written.map_err(|source| Error::Io { path: self.path.clone(), action: "write", source })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::pcap::{Capture, Record};
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.pcap");
+        let frames = [
+            (Nanos(0), vec![], 0),
+            (Nanos(1_700_000_000_123_456_789), vec![1; 60], 1514),
+            (Nanos(4_294_967_295_999_999_999), vec![2; MAX_FRAME], MAX_FRAME as u32),
+        ];
+        let mut writer = Writer::create(&path).unwrap();
+        for (time, data, wire_len) in &frames {
+            writer.write(*time, data, *wire_len).unwrap();
+        }
+        writer.finish().unwrap();
+        let mut capture = Capture::open(&path).unwrap();
+        for (time, data, wire_len) in &frames {
+            let expected = Record { time: *time, link: LinkType::ETHERNET, data, wire_len: *wire_len };
+            assert_eq!(capture.next().unwrap(), Some(expected));
+        }
+        assert_eq!(capture.next().unwrap(), None);
+        assert_eq!(capture.truncated(), None);
+    }
+
+    #[test]
+    fn a_full_disk_and_a_missing_folder_are_errors() {
+        let error = Writer::create("/nonexistent/out.pcap".as_ref()).err().expect("no such folder").to_string();
+        assert!(error.starts_with("/nonexistent/out.pcap: can't create: "), "{error}");
+        let mut writer = Writer::create("/dev/full".as_ref()).unwrap();
+        writer.write(Nanos(1), &[0; 100], 100).unwrap();
+        let error = writer.finish().unwrap_err().to_string();
+        assert!(error.starts_with("/dev/full: can't write: "), "{error}");
+    }
+}
