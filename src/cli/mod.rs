@@ -10,6 +10,8 @@ mod check;
 mod replay;
 // Undoes what `run` set up.
 mod detach;
+// What this machine can do.
+mod bench;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,6 +37,7 @@ enum Command {
     Check(check::Arguments),
     Replay(replay::Arguments),
     Detach(detach::Arguments),
+    Bench(bench::Arguments),
 }
 
 /// What went wrong, by exit code.
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(arguments),
         Command::Replay(arguments) => replay::run(arguments),
         Command::Detach(arguments) => detach::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,3 +4,5 @@
 pub mod supervisor;
 // The same datapath over a capture, in virtual time.
 pub mod replay;
+// The whole path between ports in memory, for measuring.
+pub mod bench;
