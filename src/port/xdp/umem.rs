@@ -148,7 +148,8 @@ pub(super) fn ring(size: u32) -> QueueSize {
 pub(super) struct Arena {
     umem: Umem,
     descriptors: Box<[UnsafeCell<FrameDesc>]>,
-    chunk: usize,
+    /// Bytes per frame, as a power of two.
+    chunk_bits: u32,
 }
 
 // SAFETY: a descriptor is reached only through its `Frame`, of which there is one; `umem` is itself `Sync`.
@@ -168,7 +169,7 @@ impl Arena {
         let (umem, descriptors) = Umem::new(config, frames, false)
             .map_err(|error| Error::refused("registering the UMEM", "the wire", os_error(&error)))?;
         let descriptors = descriptors.into_iter().map(UnsafeCell::new).collect();
-        Ok(Arena { umem, descriptors, chunk: options.chunk as usize })
+        Ok(Arena { umem, descriptors, chunk_bits: options.chunk.trailing_zeros() })
     }
 
     /// The UMEM to bind sockets to.
@@ -179,7 +180,7 @@ impl Arena {
     /// The index of the frame that the kernel means by `address`, if there is one.
     #[inline]
     pub(super) fn index(&self, address: usize) -> Option<u32> {
-        let index = address / self.chunk;
+        let index = address >> self.chunk_bits;
         (index < self.descriptors.len()).then_some(index as u32)
     }
 
@@ -200,8 +201,9 @@ impl Arena {
     #[allow(unsafe_code)]
     pub(super) unsafe fn receive(&self, table: &Table, descriptor: &mut FrameDesc) -> Option<Frame> {
         let index = self.index(descriptor.addr())?;
-        let (offset, len) = (descriptor.addr() % self.chunk, descriptor.lengths().data());
-        if offset + len > self.chunk || descriptor.has_more_frames() {
+        let chunk = 1 << self.chunk_bits;
+        let (offset, len) = (descriptor.addr() & (chunk - 1), descriptor.lengths().data());
+        if offset + len > chunk || descriptor.has_more_frames() {
             return None;
         }
         descriptor.set_options(0);

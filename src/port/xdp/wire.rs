@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::diagnosis::{self, Error};
 use super::link::Link;
-use super::program::Program;
+use super::program::{Attached, Program};
 use super::rx::XdpRx;
 use super::socket;
 use super::state::Recorded;
@@ -78,6 +78,9 @@ impl Wire {
         let queues = [links[0].rx_queues()?, links[1].rx_queues()?];
         let frames = options.frames(queues[0] + queues[1])?;
         diagnosis::check_privileges()?;
+        for link in &links {
+            Attached::find(link)?;
+        }
 
         let recorded = [Recorded::new(&links[0])?, Recorded::new(&links[1])?];
         for link in &links {
@@ -106,8 +109,8 @@ impl Wire {
         let mut mode = modes.next().expect("there is at least one mode");
         loop {
             match (Wire::attempt(links, mtu, queues, frames, mode, options), modes.next()) {
-                (Err(error), Some(next)) if is_refusal_of_mode(&error) => {
-                    tracing::warn!("no {mode} mode, trying {next}: {error}");
+                (Err(error @ Error::Mode { .. }), Some(next)) => {
+                    tracing::warn!("{error}; trying {next} mode");
                     mode = next;
                 }
                 (result, _) => return result,
@@ -183,10 +186,4 @@ fn prepare(link: &Link) -> Result<(), Error> {
         );
     }
     link.set_promiscuous(true).map_err(|error| Error::refused("making the interface promiscuous", link.name(), error))
-}
-
-/// Whether another mode may do what this one could not.
-fn is_refusal_of_mode(error: &Error) -> bool {
-    let Error::Refused { step: "attaching the XDP program", .. } = error else { return false };
-    !matches!(error.os(), Some(libc::EPERM | libc::EACCES | libc::EBUSY | libc::EEXIST | libc::ENODEV | libc::ENOMEM))
 }
