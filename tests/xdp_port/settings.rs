@@ -11,9 +11,7 @@ use crate::lab::{in_lab, run};
 
 /// Everything that a port changes on an interface, as the system's own tools show it.
 fn settings(interface: &str) -> String {
-    let link = run("ip", &format!("-d link show {interface}"));
-    // The third line and on has what doesn't change with traffic; qdisc and state are in the first.
-    format!("{link}\n{}", run("ethtool", &format!("-k {interface}")))
+    run("ip", &format!("-d link show {interface}")) + &run("ethtool", &format!("-k {interface}"))
 }
 
 fn state_file(interface: &str) -> PathBuf {

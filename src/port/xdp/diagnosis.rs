@@ -161,8 +161,8 @@ fn advice(source: &io::Error, interface: &str) -> String {
             format!("the driver takes the program only with a smaller MTU on {interface} or its peer")
         }
         Some(libc::ENOBUFS | libc::ENOMEM) => format!(
-            "there was not enough memory to lock ({}); raise it (ulimit -l, LimitMEMLOCK=), or lower egress_frames and the \
-             ring sizes",
+            "there was not enough memory to lock ({}); raise it (ulimit -l, LimitMEMLOCK=), give \
+             CAP_IPC_LOCK, or lower egress_frames and the ring sizes",
             locked_memory_limit()
         ),
         Some(libc::ENODEV | libc::ENXIO) => format!("{interface} has disappeared"),
@@ -206,7 +206,7 @@ fn missing_capabilities(effective: u64) -> Option<String> {
     }
     Some(format!(
         "{}, which this process does not have; run as root, or give them: setcap \
-         cap_net_admin,cap_net_raw,cap_bpf+ep $(command -v tidegate) (systemd: AmbientCapabilities=)",
+         cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep $(command -v tidegate) (systemd: AmbientCapabilities=)",
         missing.join(", ")
     ))
 }
