@@ -7,6 +7,7 @@ use std::{fs, io};
 use rustix::process::{Resource, getrlimit};
 
 use super::umem::OptionsError;
+use super::wire::Mode;
 
 /// Why a wire can't be opened or undone; every message names what was got, what was wanted, and the cure.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +81,19 @@ pub enum Error {
     #[error("{step} on {interface}: {source}{advice}")]
     Refused {
         /// What was tried.
-        step: &'static str,
+        step: String,
+        /// Where.
+        interface: String,
+        /// The kernel's answer.
+        source: io::Error,
+        /// What is probably missing, and the cure; empty if nothing is known.
+        advice: String,
+    },
+    /// The driver or the kernel has no such mode.
+    #[error("{mode} mode on {interface}: {source}{advice}")]
+    Mode {
+        /// The mode that was tried.
+        mode: Mode,
         /// Where.
         interface: String,
         /// The kernel's answer.
@@ -111,18 +124,19 @@ pub enum Error {
 
 impl Error {
     /// A refusal of the kernel, with advice.
-    pub(super) fn refused(step: &'static str, interface: impl Into<String>, source: io::Error) -> Error {
-        let interface = interface.into();
-        let advice = advice(&source, &interface);
-        Error::Refused { step, interface, source, advice }
+    pub(super) fn refused(step: impl Into<String>, interface: &str, source: io::Error) -> Error {
+        let advice = advice(&source, interface);
+        Error::Refused { step: step.into(), interface: interface.to_owned(), source, advice }
     }
 
-    /// The kernel's answer behind the error, if it was one.
-    pub(super) fn os(&self) -> Option<i32> {
-        match self {
-            Error::Refused { source, .. } => source.raw_os_error(),
-            _ => None,
+    /// A refusal to attach the program: of the mode, unless the answer says that no mode would do.
+    pub(super) fn attaching(mode: Mode, interface: &str, source: io::Error) -> Error {
+        const ANY_MODE: [i32; 6] = [libc::EPERM, libc::EACCES, libc::EBUSY, libc::EEXIST, libc::ENODEV, libc::ENOMEM];
+        if source.raw_os_error().is_some_and(|number| ANY_MODE.contains(&number)) {
+            return Error::refused("attaching the XDP program", interface, source);
         }
+        let advice = advice(&source, interface);
+        Error::Mode { mode, interface: interface.to_owned(), source, advice }
     }
 }
 
@@ -147,8 +161,8 @@ fn advice(source: &io::Error, interface: &str) -> String {
             format!("the driver takes the program only with a smaller MTU on {interface} or its peer")
         }
         Some(libc::ENOBUFS | libc::ENOMEM) => format!(
-            "there was not enough memory to lock ({}); raise it (ulimit -l, LimitMEMLOCK=), or lower egress_frames and the \
-             ring sizes",
+            "there was not enough memory to lock ({}); raise it (ulimit -l, LimitMEMLOCK=), give \
+             CAP_IPC_LOCK, or lower egress_frames and the ring sizes",
             locked_memory_limit()
         ),
         Some(libc::ENODEV | libc::ENXIO) => format!("{interface} has disappeared"),
@@ -192,7 +206,7 @@ fn missing_capabilities(effective: u64) -> Option<String> {
     }
     Some(format!(
         "{}, which this process does not have; run as root, or give them: setcap \
-         cap_net_admin,cap_net_raw,cap_bpf+ep $(command -v tidegate) (systemd: AmbientCapabilities=)",
+         cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep $(command -v tidegate) (systemd: AmbientCapabilities=)",
         missing.join(", ")
     ))
 }

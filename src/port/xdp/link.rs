@@ -66,13 +66,16 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Finds an interface.
+    /// Finds an interface by its name or an alternative name.
     pub(super) fn find(name: &str) -> Result<Link, Error> {
         let refused = |error: rustix::io::Errno| Error::refused("looking up the interface", name, error.into());
         let control =
             socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None).map_err(refused)?;
         match netdevice::name_to_index(&control, name) {
-            Ok(index) => Ok(Link { name: name.to_owned(), index, control }),
+            Ok(index) => {
+                let name = netdevice::index_to_name(&control, index).map_err(refused)?;
+                Ok(Link { name, index, control })
+            }
             Err(rustix::io::Errno::NODEV | rustix::io::Errno::INVAL) => {
                 Err(Error::NoInterface { name: name.to_owned(), existing: existing().join(", ") })
             }

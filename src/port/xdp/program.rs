@@ -1,9 +1,10 @@
 //! The kernel's share of a port: loading, attaching, counting.
 
 use std::ffi::{CStr, c_int, c_void};
+use std::io;
+use std::mem::{self, offset_of};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
-use std::{io, mem};
 
 use libbpf_sys::{libbpf_num_possible_cpus, libbpf_set_print};
 use libxdp_sys as sys;
@@ -90,7 +91,6 @@ impl Program {
 
     /// Attaches the program in the place of one of ours, if there is one: atomically if that has the same mode.
     pub(super) fn attach(&self, link: &Link, mode: Mode) -> Result<(), Error> {
-        let refused = |error| Error::refused("attaching the XDP program", link.name(), error);
         let old = match Attached::find(link)? {
             Some(old) if old.mode != mode => {
                 old.detach(link)?;
@@ -102,7 +102,7 @@ impl Program {
             Some(old) => (XDP_FLAGS_REPLACE, old.program.as_raw_fd()),
             None => (XDP_FLAGS_UPDATE_IF_NOEXIST, 0),
         };
-        attach(link, self.program, flags | flag(mode), old).map_err(refused)
+        attach(link, self.program, flags | flag(mode), old).map_err(|error| Error::attaching(mode, link.name(), error))
     }
 
     /// The frames that the program saw.
@@ -147,8 +147,8 @@ impl Attached {
         let refused = |error| Error::refused("asking for the attached XDP program", link.name(), error);
         // SAFETY: the structure is plain integers.
         let mut query: sys::bpf_xdp_query_opts = unsafe { mem::zeroed() };
-        query.sz = size_of::<sys::bpf_xdp_query_opts>();
-        // SAFETY: `query` says its own size.
+        query.sz = offset_of!(sys::bpf_xdp_query_opts, skb_prog_id) + size_of::<u32>();
+        // SAFETY: `query` says how much of it libbpf may fill in.
         answer(unsafe { sys::bpf_xdp_query(link.index() as c_int, 0, &raw mut query) }).map_err(refused)?;
         let (mode, id) = match (query.drv_prog_id, query.skb_prog_id) {
             (0, 0) if query.prog_id == 0 => return Ok(None),
@@ -157,7 +157,17 @@ impl Attached {
             (native, _) => (Mode::NativeCopy, native),
         };
         // SAFETY: asks for a descriptor by number.
-        let program = answer(unsafe { sys::bpf_prog_get_fd_by_id(id) }).map_err(refused)?;
+        let program = match answer(unsafe { sys::bpf_prog_get_fd_by_id(id) }) {
+            Ok(program) => program,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Error::Privileges(format!(
+                    "CAP_SYS_ADMIN to look at XDP program {id}, which is attached to {0} already; remove it (ip link set \
+                     dev {0} xdp off) or run as root",
+                    link.name()
+                )));
+            }
+            Err(error) => return Err(refused(error)),
+        };
         // SAFETY: the kernel has just made the descriptor for us.
         let program = unsafe { OwnedFd::from_raw_fd(program) };
         let name = name(&program).map_err(refused)?;
@@ -190,7 +200,9 @@ fn name(program: &OwnedFd) -> io::Result<String> {
 /// Puts `program` (-1 for none) on an interface, with `XDP_FLAGS_REPLACE` only in the place of `old`.
 #[allow(unsafe_code)]
 fn attach(link: &Link, program: RawFd, flags: u32, old: RawFd) -> io::Result<()> {
-    let options = sys::bpf_xdp_attach_opts { sz: size_of::<sys::bpf_xdp_attach_opts>(), old_prog_fd: old };
+    // Up to the end of the last field: libbpf refuses anything but zeros behind it, and padding may be anything.
+    let sz = offset_of!(sys::bpf_xdp_attach_opts, old_prog_fd) + size_of::<c_int>();
+    let options = sys::bpf_xdp_attach_opts { sz, old_prog_fd: old };
     // SAFETY: `options` says its own size.
     answer(unsafe { sys::bpf_xdp_attach(link.index() as c_int, program, flags, &raw const options) }).map(drop)
 }

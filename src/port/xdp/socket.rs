@@ -45,8 +45,8 @@ pub(super) fn bind(arena: &Arena, link: &Link, queue: u32, options: &Options) ->
                 let error = os_error(&error);
                 if error.raw_os_error() != Some(libc::EBUSY) || Instant::now() > deadline {
                     return Err(Error::refused(
-                        "binding an AF_XDP socket",
-                        format!("{} queue {queue}", link.name()),
+                        format!("binding an AF_XDP socket to queue {queue}"),
+                        link.name(),
                         error,
                     ));
                 }

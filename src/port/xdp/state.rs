@@ -117,35 +117,37 @@ impl fmt::Display for Undone {
 }
 
 /// Undoes what [`Wire::open`](super::Wire::open) changed on these interfaces, or on all in this network namespace if
-/// none is named. Doing it twice is harmless.
+/// none is named. Doing it twice is harmless, and a program that isn't ours stays.
 ///
 /// # Errors
 ///
-/// If an interface doesn't exist and never was a port; if its state file is damaged, which is then left as it is; if a
-/// program that isn't ours is attached; or if the kernel refuses. Interfaces before the one in question are done.
+/// If an interface doesn't exist and never was a port; if its state file is damaged, which is then left as it is; or if
+/// the kernel refuses. Interfaces before the one in question are done.
 pub fn detach(interfaces: &[String]) -> Result<Vec<Undone>, Error> {
-    if interfaces.is_empty() {
-        recorded()?.iter().map(|name| undo(name)).collect()
-    } else {
-        interfaces.iter().map(|name| undo(name)).collect()
-    }
+    let recorded = if interfaces.is_empty() { recorded()? } else { Vec::new() };
+    interfaces.iter().chain(&recorded).map(|interface| undo(interface)).collect()
 }
 
 fn undo(interface: &str) -> Result<Undone, Error> {
-    let path = path_of(interface)?;
+    let found = Link::find(interface);
+    let interface = found.as_ref().map_or(interface, Link::name).to_owned();
+    let path = path_of(&interface)?;
     let state = read(&path)?;
-    let mut undone = Undone { interface: interface.to_owned(), ..Undone::default() };
-    let link = match (Link::find(interface), &state) {
-        (Ok(link), _) => Some(link),
-        (Err(Error::NoInterface { .. }), Some(_)) => None,
-        (Err(error), _) => return Err(error),
+    let link = match found {
+        Err(Error::NoInterface { .. }) if state.is_some() => None,
+        found => Some(found?),
     };
+    let mut undone = Undone { interface, ..Undone::default() };
     undone.gone = state.as_ref().is_some_and(|state| !link.as_ref().is_some_and(|link| state.is_of(link)));
     if let Some(link) = &link {
         // The program first: while it is attached, veth insists on some offloads.
-        if let Some(attached) = Attached::find(link)? {
-            attached.detach(link)?;
-            undone.program = true;
+        match Attached::find(link) {
+            Ok(Some(attached)) => {
+                attached.detach(link)?;
+                undone.program = true;
+            }
+            Ok(None) | Err(Error::ForeignProgram { .. }) => {}
+            Err(error) => return Err(error),
         }
         if let Some(state) = state.as_ref().filter(|_| !undone.gone) {
             restore(link, state, &mut undone)?;

@@ -148,7 +148,8 @@ pub(super) fn ring(size: u32) -> QueueSize {
 pub(super) struct Arena {
     umem: Umem,
     descriptors: Box<[UnsafeCell<FrameDesc>]>,
-    chunk: usize,
+    /// Bytes per frame, as a power of two.
+    chunk_bits: u32,
 }
 
 // SAFETY: a descriptor is reached only through its `Frame`, of which there is one; `umem` is itself `Sync`.
@@ -168,7 +169,7 @@ impl Arena {
         let (umem, descriptors) = Umem::new(config, frames, false)
             .map_err(|error| Error::refused("registering the UMEM", "the wire", os_error(&error)))?;
         let descriptors = descriptors.into_iter().map(UnsafeCell::new).collect();
-        Ok(Arena { umem, descriptors, chunk: options.chunk as usize })
+        Ok(Arena { umem, descriptors, chunk_bits: options.chunk.trailing_zeros() })
     }
 
     /// The UMEM to bind sockets to.
@@ -179,7 +180,7 @@ impl Arena {
     /// The index of the frame that the kernel means by `address`, if there is one.
     #[inline]
     pub(super) fn index(&self, address: usize) -> Option<u32> {
-        let index = address / self.chunk;
+        let index = address >> self.chunk_bits;
         (index < self.descriptors.len()).then_some(index as u32)
     }
 
@@ -200,8 +201,9 @@ impl Arena {
     #[allow(unsafe_code)]
     pub(super) unsafe fn receive(&self, table: &Table, descriptor: &mut FrameDesc) -> Option<Frame> {
         let index = self.index(descriptor.addr())?;
-        let (offset, len) = (descriptor.addr() % self.chunk, descriptor.lengths().data());
-        if offset + len > self.chunk || descriptor.has_more_frames() {
+        let chunk = 1 << self.chunk_bits;
+        let (offset, len) = (descriptor.addr() & (chunk - 1), descriptor.lengths().data());
+        if offset + len > chunk || descriptor.has_more_frames() {
             return None;
         }
         descriptor.set_options(0);
@@ -215,5 +217,69 @@ impl Arena {
         // SAFETY: the bytes are `frame`'s, and the table was given this arena to keep.
         unsafe { table.place(&mut frame, bytes, len as u32) };
         Some(frame)
+    }
+}
+
+#[cfg(test)]
+#[allow(unsafe_code)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// A UMEM of this many frames and bytes per frame, with a table for it; only root can have one.
+    fn arena(frames: u32, chunk: u32) -> Option<(Arc<Arena>, Table, Vec<Frame>)> {
+        if !rustix::process::geteuid().is_root() {
+            assert!(
+                std::env::var_os("TIDEGATE_REQUIRE").is_none(),
+                "TIDEGATE_REQUIRE is set, but this test needs root"
+            );
+            eprintln!("SKIPPED: needs root");
+            return None;
+        }
+        let arena = Arc::new(Arena::new(&Options { chunk, ..Options::default() }, frames).unwrap());
+        let (table, frames) = Table::external(frames, Box::new(Arc::clone(&arena)));
+        Some((arena, table, frames))
+    }
+
+    /// The descriptor of a frame with `len` bytes in it.
+    fn filled(arena: &Arena, frame: &Frame, len: usize) -> FrameDesc {
+        let mut descriptor = arena.descriptor(frame);
+        // SAFETY: the descriptor is `frame`'s own, and no kernel has it.
+        unsafe { arena.umem.data_mut(&mut descriptor) }.cursor().set_pos(len);
+        descriptor
+    }
+
+    #[test]
+    fn a_descriptor_outside_the_umem_or_its_chunk_is_no_frame() {
+        let (Some((small, table, frames)), Some((large, _, more))) = (arena(8, 2048), arena(8, 4096)) else { return };
+        // SAFETY: stands for the kernel, which gives up each descriptor once.
+        let receive = |mut descriptor| unsafe { small.receive(&table, &mut descriptor) };
+        assert_eq!(receive(filled(&small, &frames[7], 100)).map(|frame| frame.index()), Some(7));
+        assert_eq!(receive(filled(&small, &frames[0], 1792)).map(|frame| frame.index()), Some(0));
+        // Frame 3 of the large one begins where the small one has its sixth; frame 4 begins where it has ended.
+        assert_eq!(receive(filled(&large, &more[3], 1792)).map(|frame| frame.index()), Some(6));
+        assert_eq!(receive(filled(&large, &more[3], 1793)), None);
+        assert_eq!(receive(filled(&large, &more[4], 100)), None);
+        assert_eq!([small.index(8 * 2048 - 1), small.index(8 * 2048), small.index(usize::MAX)], [Some(7), None, None]);
+    }
+
+    #[test]
+    fn what_was_received_is_in_the_table() {
+        let Some((arena, table, mut frames)) = arena(4, 4096) else { return };
+        let mut descriptor = filled(&arena, &frames[2], 5);
+        // SAFETY: the descriptor is the frame's own, and no kernel has it.
+        unsafe { arena.umem.data_mut(&mut descriptor) }.contents_mut().copy_from_slice(b"tides");
+        let _ = frames.remove(2).into_index();
+        // SAFETY: the frame was given up by the line above.
+        let frame = unsafe { arena.receive(&table, &mut descriptor) }.unwrap();
+        assert_eq!((table.bytes(&frame), table.slot(&frame).wire_len), (&b"tides"[..], 5));
+    }
+
+    #[test]
+    fn the_formula_counts_every_place_where_a_frame_can_be() {
+        let options =
+            Options { rx_ring: 64, fill_ring: 128, max_in_flight: 32, egress_frames: 1000, ..Options::default() };
+        assert_eq!(options.frames(3), Ok(3 * (64 + 128) + 2 * 32 + (3 + 4) * 32 + 1000));
     }
 }

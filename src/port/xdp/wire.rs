@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::diagnosis::{self, Error};
 use super::link::Link;
-use super::program::Program;
+use super::program::{Attached, Program};
 use super::rx::XdpRx;
 use super::socket;
 use super::state::Recorded;
@@ -70,6 +70,38 @@ impl Wire {
     /// If an interface is missing, down, in use, or has an MTU too large for a chunk; if a privilege is missing; if the
     /// options don't fit; if a state file is damaged; or if no mode is possible.
     pub fn open(inside: &str, outside: &str, options: &Options) -> Result<Wire, Error> {
+        let plan = Plan::new(inside, outside, options)?;
+        diagnosis::check_privileges()?;
+        for link in &plan.links {
+            Attached::find(link)?;
+        }
+
+        let recorded = [Recorded::new(&plan.links[0])?, Recorded::new(&plan.links[1])?];
+        for link in &plan.links {
+            prepare(link)?;
+        }
+        let wire = plan.obtain()?;
+        recorded.into_iter().for_each(Recorded::keep);
+        for (side, link) in Side::BOTH.into_iter().zip(&plan.links) {
+            let (queues, mtu) = (plan.queues[side as usize], plan.mtu[side as usize]);
+            tracing::info!("{} port {}: {} mode, {queues} queues, MTU {mtu}", side.name(), link.name(), wire.mode);
+        }
+        tracing::info!("{} frames of {} bytes", plan.frames, options.chunk);
+        Ok(wire)
+    }
+}
+
+/// What is to be opened, checked as far as it can be without changing anything.
+struct Plan<'a> {
+    links: [Link; 2],
+    mtu: [u32; 2],
+    queues: [u32; 2],
+    frames: u32,
+    options: &'a Options,
+}
+
+impl Plan<'_> {
+    fn new<'a>(inside: &str, outside: &str, options: &'a Options) -> Result<Plan<'a>, Error> {
         let links = [Link::find(inside)?, Link::find(outside)?];
         if links[0].index() == links[1].index() {
             return Err(Error::SameInterface { inside: inside.to_owned(), outside: outside.to_owned() });
@@ -77,37 +109,17 @@ impl Wire {
         let mtu = [links[0].check(options)?, links[1].check(options)?];
         let queues = [links[0].rx_queues()?, links[1].rx_queues()?];
         let frames = options.frames(queues[0] + queues[1])?;
-        diagnosis::check_privileges()?;
-
-        let recorded = [Recorded::new(&links[0])?, Recorded::new(&links[1])?];
-        for link in &links {
-            prepare(link)?;
-        }
-        let wire = Wire::obtain(&links, mtu, queues, frames, options)?;
-        recorded.into_iter().for_each(Recorded::keep);
-        for side in Side::BOTH {
-            let (name, at) = (links[side as usize].name(), side as usize);
-            let (mode, queues, mtu) = (wire.mode, queues[at], mtu[at]);
-            tracing::info!("{} port {name}: {mode} mode, {queues} queues, MTU {mtu}", side.name());
-        }
-        tracing::info!("{frames} frames of {} bytes", options.chunk);
-        Ok(wire)
+        Ok(Plan { links, mtu, queues, frames, options })
     }
 
     /// Tries the modes, best first.
-    fn obtain(
-        links: &[Link; 2],
-        mtu: [u32; 2],
-        queues: [u32; 2],
-        frames: u32,
-        options: &Options,
-    ) -> Result<Wire, Error> {
-        let mut modes = Mode::ALL.into_iter().filter(|mode| options.mode.is_none_or(|only| only == *mode));
+    fn obtain(&self) -> Result<Wire, Error> {
+        let mut modes = Mode::ALL.into_iter().filter(|mode| self.options.mode.is_none_or(|only| only == *mode));
         let mut mode = modes.next().expect("there is at least one mode");
         loop {
-            match (Wire::attempt(links, mtu, queues, frames, mode, options), modes.next()) {
-                (Err(error), Some(next)) if is_refusal_of_mode(&error) => {
-                    tracing::warn!("no {mode} mode, trying {next}: {error}");
+            match (self.attempt(mode), modes.next()) {
+                (Err(error @ Error::Mode { .. }), Some(next)) => {
+                    tracing::warn!("{error}; trying {next} mode");
                     mode = next;
                 }
                 (result, _) => return result,
@@ -116,28 +128,21 @@ impl Wire {
     }
 
     /// Opens everything in one mode.
-    fn attempt(
-        links: &[Link; 2],
-        mtu: [u32; 2],
-        queues: [u32; 2],
-        frames: u32,
-        mode: Mode,
-        options: &Options,
-    ) -> Result<Wire, Error> {
-        let arena = Arc::new(Arena::new(options, frames)?);
-        let (inside_rx, inside_tx, inside) = port(&arena, &links[0], queues[0], options)?;
-        let (outside_rx, outside_tx, outside) = port(&arena, &links[1], queues[1], options)?;
+    fn attempt(&self, mode: Mode) -> Result<Wire, Error> {
+        let arena = Arc::new(Arena::new(self.options, self.frames)?);
+        let (inside_rx, inside_tx, inside) = port(&arena, &self.links[0], self.queues[0], self.options)?;
+        let (outside_rx, outside_tx, outside) = port(&arena, &self.links[1], self.queues[1], self.options)?;
         // Last, so that no frame is redirected before every queue has its socket.
-        inside.attach(&links[0], mode)?;
-        outside.attach(&links[1], mode)?;
-        let (table, frames) = Table::external(frames, Box::new(arena));
+        inside.attach(&self.links[0], mode)?;
+        outside.attach(&self.links[1], mode)?;
+        let (table, frames) = Table::external(self.frames, Box::new(arena));
         Ok(Wire {
             table: Arc::new(table),
             frames,
             rx: [inside_rx, outside_rx],
             tx: [inside_tx, outside_tx],
             mode,
-            mtu,
+            mtu: self.mtu,
             programs: [inside, outside],
         })
     }
@@ -168,25 +173,12 @@ fn port(
 
 /// Sets what a port needs on its interface.
 fn prepare(link: &Link) -> Result<(), Error> {
-    let off = |(name, _)| (name, false);
-    let altering =
-        link.altering_features().map_err(|error| Error::refused("reading the offloads", link.name(), error))?;
-    link.set_features(&altering.into_iter().map(off).collect())
-        .map_err(|error| Error::refused("switching offloads off", link.name(), error))?;
-    let stubborn =
-        link.stubborn_features().map_err(|error| Error::refused("reading the offloads", link.name(), error))?;
+    let refused = |error| Error::refused("switching offloads off", link.name(), error);
+    let altering = link.altering_features().map_err(refused)?;
+    link.set_features(&altering.into_keys().map(|name| (name, false)).collect()).map_err(refused)?;
+    let stubborn = link.stubborn_features().map_err(refused)?.join(", ");
     if !stubborn.is_empty() {
-        tracing::warn!(
-            "{}: these offloads can't be switched off and may alter frames: {}",
-            link.name(),
-            stubborn.join(", ")
-        );
+        tracing::warn!("{}: these offloads can't be switched off and may alter frames: {stubborn}", link.name());
     }
     link.set_promiscuous(true).map_err(|error| Error::refused("making the interface promiscuous", link.name(), error))
-}
-
-/// Whether another mode may do what this one could not.
-fn is_refusal_of_mode(error: &Error) -> bool {
-    let Error::Refused { step: "attaching the XDP program", .. } = error else { return false };
-    !matches!(error.os(), Some(libc::EPERM | libc::EACCES | libc::EBUSY | libc::EEXIST | libc::ENODEV | libc::ENOMEM))
 }

@@ -1,0 +1,12 @@
+//! Real AF_XDP ports on veth pairs. Needs root; the names of the tests say what a port promises.
+
+// Network namespaces, and the machines at the far ends.
+mod lab;
+// A datapath of a few lines.
+mod forwarder;
+// What passes, and what is counted when it doesn't.
+mod forwarding;
+// What is changed on the interfaces, and that it is undone.
+mod settings;
+// What is refused, and with which words.
+mod refusals;
