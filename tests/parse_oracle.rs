@@ -52,7 +52,7 @@ struct Difference<'a> {
 /// What an explanation says in words, and when it holds.
 type Explanation = (&'static str, fn(&Difference) -> bool);
 
-const EXPLAINED: [Explanation; 9] = [
+const EXPLAINED: [Explanation; 10] = [
     ("tunnel: the oracle looks into IP-in-IP, IPComp, GRE, VXLAN, Geneve, GTP-U and Teredo", |d| {
         let outer_port = d.packet.protocol == protocol::UDP && d.field.starts_with("udp");
         d.ours.is_none() && d.packet.network != Network::Other && d.enters_tunnel() && !outer_port
@@ -96,6 +96,13 @@ const EXPLAINED: [Explanation; 9] = [
             // RFC 1108, section 2.1: at least 3 bytes.
             let short = d.announced().get(20..22) == Some(&[130, 2]);
             d.theirs.is_none() && short && d.field.ends_with("port") && d.above_ip().is_empty()
+        },
+    ),
+    (
+        "length of zero: the oracle finds no payload in IPv6, which in a capture of large segments is really there",
+        |d| {
+            let zero = d.packet.network == Network::Ipv6 && d.announced().get(4..6) == Some(&[0, 0]);
+            d.theirs.is_none() && zero && d.field.ends_with("port") && matches!(d.above_ip(), ["tcp" | "udp"])
         },
     ),
     ("atomic fragment: the oracle gives the offset of a fragment that is the whole packet (RFC 6946)", |d| {
