@@ -1,4 +1,4 @@
-//! `Packet::parse` against an independent decoder, packet by packet, over two thousand captures.
+//! `Packet::parse` against an independent decoder, packet by packet, over the captures of `TIDEGATE_DATA`.
 //!
 //! The decoder reads deeper than a bridge needs to. Every difference must fall under one line of [`EXPLAINED`]; one that
 //! doesn't is a failure. `cargo test --test parse_oracle -- --nocapture` prints the counts of `docs/parsing.md`.

@@ -153,33 +153,35 @@ impl Ip {
 
     #[inline(always)]
     fn read_v6(frame: &[u8], at: usize) -> Option<Ip> {
-        let header = Ipv6::new(frame.get(at..)?)?;
-        let end = frame.len().min(at + header.total_len());
-        let transport = at + Ipv6::LEN..end;
-        let ip =
-            Ip { protocol: header.next_header(), ds_field: header.ds_field(), fragment: Fragment::Whole, transport };
-        Some(if Extension::announced_by(ip.protocol) { ip.behind_extensions(frame) } else { ip })
+        let ip = Ipv6::new(frame.get(at..)?)?;
+        let end = frame.len().min(at + ip.total_len());
+        let (protocol, fragment, start) = match ip.next_header() {
+            kind if Extension::announced_by(kind) => follow_extensions(&frame[..end], at + Ipv6::LEN, kind),
+            protocol => (protocol, Fragment::Whole, at + Ipv6::LEN),
+        };
+        Some(Ip { protocol, ds_field: ip.ds_field(), fragment, transport: start..end })
     }
+}
 
-    /// Follows the chain that begins where the payload does.
-    fn behind_extensions(mut self, frame: &[u8]) -> Ip {
-        for _ in 0..MAX_EXTENSIONS {
-            let bytes = frame.get(self.transport.clone()).unwrap_or_default();
-            let Some(extension) = Extension::new(self.protocol, bytes) else { break };
-            self.protocol = extension.next_header();
-            self.transport.start += extension.len();
-            match extension.fragment() {
-                // An atomic fragment (RFC 6946), which takes nothing back if it stands behind a real one.
-                None | Some((0, false)) => {}
-                Some((0, true)) => self.fragment = Fragment::First,
-                Some(_) => return Ip { fragment: Fragment::Later, transport: 0..0, ..self },
-            }
-            if !Extension::announced_by(self.protocol) {
-                return self;
-            }
+/// Follows a chain of extension headers to the protocol behind it and where that begins: at the end of the packet, which
+/// is the frame's here, if it can't be read.
+fn follow_extensions(packet: &[u8], mut at: usize, mut kind: u8) -> (u8, Fragment, usize) {
+    let mut fragment = Fragment::Whole;
+    for _ in 0..MAX_EXTENSIONS {
+        let Some(extension) = packet.get(at..).and_then(|bytes| Extension::new(kind, bytes)) else { break };
+        kind = extension.next_header();
+        at += extension.len();
+        match extension.fragment() {
+            // An atomic fragment (RFC 6946), which takes nothing back if it stands behind a real one.
+            None | Some((0, false)) => {}
+            Some((0, true)) => fragment = Fragment::First,
+            Some(_) => return (kind, Fragment::Later, packet.len()),
         }
-        Ip { transport: 0..0, ..self }
+        if !Extension::announced_by(kind) {
+            return (kind, fragment, at);
+        }
     }
+    (kind, fragment, packet.len())
 }
 
 /// The ports, or type and code, at the front of what IP carries.
