@@ -192,15 +192,14 @@ fn ours(packet: &Packet, frame: &[u8]) -> Values {
         IpAddr::V4(v4) => v4.to_bits().into(),
         IpAddr::V6(v6) => v6.to_bits(),
     };
-    let later = (packet.fragment == Fragment::Later).into();
-    if let (Network::Ipv4, Some((source, destination))) = (packet.network, packet.addresses(frame)) {
+    if let (Some(ip), Some((source, destination))) = (packet.ipv4(frame), packet.addresses(frame)) {
         set("ip_ver", 4);
         set("ip_src", address(source));
         set("ip_dst", address(destination));
         set("ip_proto", packet.protocol.into());
         set("ip_dsfield", packet.ds_field.into());
-        set("ip_frag_offset", later);
-        set("ip_mf", packet.ipv4(frame).unwrap().more_fragments().into());
+        set("ip_frag_offset", ip.fragment_offset().into());
+        set("ip_mf", ip.more_fragments().into());
     }
     if let Some(ip) = packet.ipv6(frame) {
         set("ip_ver", 6);
@@ -209,7 +208,7 @@ fn ours(packet: &Packet, frame: &[u8]) -> Values {
         set("ip6_nxt", ip.next_header().into());
         set("ip6_tclass", packet.ds_field.into());
         if packet.fragment != Fragment::Whole {
-            set("ip6_frag_offset", later);
+            set("ip6_frag_offset", (packet.fragment == Fragment::Later).into());
         }
     }
     if packet.transport(frame).len() >= 4 {
@@ -230,7 +229,7 @@ fn column(field: &str) -> usize {
     FIELDS.iter().position(|name| *name == field).unwrap()
 }
 
-/// A number in any of the oracle's notations; fragment offsets only as zero or not, which is what we keep.
+/// A number in any of the oracle's notations; IPv6 fragment offsets only as zero or not, which is what we keep.
 fn theirs(field: &str, text: &str) -> Option<u128> {
     let value = match text.strip_prefix("0x") {
         _ if text.is_empty() => return None,
@@ -240,7 +239,7 @@ fn theirs(field: &str, text: &str) -> Option<u128> {
         None => text.parse().ok(),
     };
     let value = value.unwrap_or_else(|| panic!("the oracle has {text:?} as {field}"));
-    Some(if field.ends_with("frag_offset") { (value != 0).into() } else { value })
+    Some(if field == "ip6_frag_offset" { (value != 0).into() } else { value })
 }
 
 /// Each packet of a capture in order: its bytes, or `None` where the link type isn't Ethernet.
