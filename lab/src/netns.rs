@@ -21,6 +21,8 @@ pub const BOX_CORE: usize = 1;
 const PREFIX: &str = "tidelab";
 /// Labs of one machine run one after another: two that measure at once would measure each other.
 const LOCK: &str = "/run/lock/tidegate-lab";
+/// What the lab starts.
+const TOOLS: [&str; 9] = ["ip", "tc", "ethtool", "sysctl", "taskset", "chrt", "kill", "ping", "iperf3"];
 /// Frames that wait at a host for room in the wire. Without a queue, veth drops silently when its ring of 256 is full.
 const HOST_QUEUE: u32 = 1000;
 
@@ -84,6 +86,11 @@ impl Host {
         Ok(())
     }
 
+    /// The bytes that have come in by its `eth0`, Ethernet headers included.
+    pub fn received_bytes(&self) -> Result<u64> {
+        Ok(statistics(&self.netns, "eth0")?.rx.bytes)
+    }
+
     fn ip(&self, words: impl AsRef<str>) -> Result<String> {
         command::run(format!("ip -n {} {}", self.netns, words.as_ref()))
     }
@@ -111,6 +118,7 @@ impl Lab {
         if !rustix::process::geteuid().is_root() {
             bail!("the lab makes network namespaces and needs root: run it with sudo");
         }
+        need_tools()?;
         let turn = take_turn()?;
         sweep()?;
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -186,9 +194,8 @@ impl Lab {
     pub fn drops(&self) -> Result<Drops> {
         let mut ends = Vec::new();
         for (netns, name) in self.ends() {
-            let links: Vec<LinkReport> = json(&format!("ip -n {netns} -s -j link show dev {name}"))?;
             let queues: Vec<QueueReport> = json(&format!("tc -n {netns} -s -j qdisc show dev {name}"))?;
-            let statistics = links.first().context("ip shows no such link")?.stats64;
+            let statistics = statistics(netns, name)?;
             let role = netns.rsplit('-').next().unwrap_or_default();
             ends.push(EndDrops {
                 end: format!("{role} {name}"),
@@ -320,6 +327,7 @@ struct LinkStatistics {
 
 #[derive(Clone, Copy, Deserialize)]
 struct Counters {
+    bytes: u64,
     dropped: u64,
     errors: u64,
 }
@@ -332,8 +340,24 @@ struct QueueReport {
     drops: u64,
 }
 
+fn statistics(netns: &str, name: &str) -> Result<LinkStatistics> {
+    let links: Vec<LinkReport> = json(&format!("ip -n {netns} -s -j link show dev {name}"))?;
+    Ok(links.first().with_context(|| format!("ip shows no {name} in {netns}"))?.stats64)
+}
+
 fn json<T: for<'a> Deserialize<'a>>(line: &str) -> Result<T> {
     serde_json::from_str(&command::run(line)?).with_context(|| format!("`{line}` printed unexpected JSON"))
+}
+
+/// An error that names all programs that the lab needs and does not find.
+fn need_tools() -> Result<()> {
+    let folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
+    let is_missing = |tool: &&&str| !folders.iter().any(|folder| folder.join(tool).exists());
+    let missing: Vec<&str> = TOOLS.iter().filter(is_missing).copied().collect();
+    if !missing.is_empty() {
+        bail!("the lab needs {}, not found in PATH: run scripts/install-deps", missing.join(", "));
+    }
+    Ok(())
 }
 
 fn take_turn() -> Result<File> {

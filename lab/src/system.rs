@@ -163,9 +163,7 @@ fn tidegate(lab: &Lab, binary: &Path, policy: &str) -> Result<(Process, TempDir)
 /// addresses, but for pause frames (01:80:c2:00:00:01), which it always eats.
 fn bridge(lab: &Lab) -> Result<()> {
     let ip = format!("ip -n {}", lab.middle);
-    command::run(format!(
-        "{ip} link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
-    ))?;
+    command::run(format!("{ip} link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0"))?;
     for port in ["in0", "out0"] {
         command::run(format!("{ip} link set {port} master br0"))?;
         let as_wire = "group_fwd_mask 0xfffd learning off flood on mcast_flood on bcast_flood on";
