@@ -22,7 +22,7 @@ const PREFIX: &str = "tidelab";
 /// Labs of one machine run one after another: two that measure at once would measure each other.
 const LOCK: &str = "/run/lock/tidegate-lab";
 /// What the lab starts.
-const TOOLS: [&str; 9] = ["ip", "tc", "ethtool", "sysctl", "taskset", "chrt", "kill", "ping", "iperf3"];
+const TOOLS: [&str; 10] = ["ip", "tc", "ss", "ethtool", "sysctl", "taskset", "chrt", "kill", "ping", "iperf3"];
 /// Frames that wait at a host for room in the wire. Without a queue, veth drops silently when its ring of 256 is full.
 const HOST_QUEUE: u32 = 1000;
 
@@ -62,7 +62,8 @@ pub struct Host {
     pub ipv4: &'static str,
     /// Its IPv6 address, in a /64 with the other host.
     pub ipv6: &'static str,
-    mac: &'static str,
+    /// Its Ethernet address.
+    pub mac: &'static str,
     helper: PathBuf,
 }
 

@@ -1,0 +1,185 @@
+//! Does the wire stay a wire? Odd, hostile and broken frames are injected at the client and compared, byte for byte and
+//! flow by flow, with what arrives at the server: over a plain cable (what the hosts themselves can carry), through the
+//! kernel bridge (the control), and through Tidegate.
+
+mod bed;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tidegate_lab::system::tidegate_policy;
+use tidegate_lab::traffic::frames::{self, LONGEST, SHORTEST, Tap};
+use tidegate_lab::{Layout, System};
+
+type Frames = Vec<Vec<u8>>;
+
+/// Slow enough for every system: this test is about bytes, not speed.
+const PER_SECOND: u64 = 10_000;
+/// The frames of the short form.
+const SAMPLE: usize = 12_000;
+
+#[test]
+fn every_frame_arrives_as_it_was_sent() {
+    let Some(folder) = bed::captures() else { return };
+    run(&folder).unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+fn run(folder: &Path) -> Result<()> {
+    let sent = collect(folder)?;
+    ensure!(!sent.is_empty(), "no Ethernet frames in {}", folder.display());
+
+    let Some(arrived) = cross(None, &sent)? else { return Ok(()) };
+    let cable = Comparison::of(&sent, &arrived);
+    cable.report("cable");
+    cable.allow(hosts_refuse).context("over the cable")?;
+
+    let Some(arrived) = cross(Some(&System::Bridge), &sent)? else { return Ok(()) };
+    let control = Comparison::of(&sent, &arrived);
+    control.report("kernel bridge");
+    control.allow(|frame| hosts_refuse(frame).or_else(|| bridge_eats(frame))).context("through the kernel bridge")?;
+
+    let Some(system) = bed::tidegate(tidegate_policy(None, "")) else { return Ok(()) };
+    let Some(arrived) = cross(Some(&system), &sent)? else { return Ok(()) };
+    let measured = Comparison::of(&sent, &arrived);
+    measured.report("tidegate");
+    measured.allow(hosts_refuse).context("through tidegate")
+}
+
+/// The frames of all captures that a wire with an MTU of 1500 can carry; in the short form, evenly chosen ones.
+fn collect(folder: &Path) -> Result<Frames> {
+    let mut paths: Vec<_> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    paths.sort();
+    let mut all = Frames::new();
+    for path in paths {
+        all.extend(frames::read(&path)?.into_iter().filter(|frame| (SHORTEST..=LONGEST).contains(&frame.len())));
+    }
+    if bed::long() || all.len() <= SAMPLE {
+        return Ok(all);
+    }
+    let step = all.len().div_ceil(SAMPLE);
+    Ok(all.into_iter().step_by(step).collect())
+}
+
+/// Sends `sent` from the client and gives what arrives at the server; nothing where there is no lab.
+fn cross(system: Option<&System>, sent: &Frames) -> Result<Option<Frames>> {
+    let layout = if system.is_some() { Layout::Box } else { Layout::Cable };
+    let Some(lab) = bed::lab(layout) else { return Ok(None) };
+    let running = system.map(|system| system.start(&lab)).transpose()?;
+    lab.hush()?;
+    let before = lab.drops()?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("sent.pcap");
+    frames::write(&file, sent.iter().map(Vec::as_slice))?;
+    let tap = Tap::start(&lab.server)?;
+    let limit = Duration::from_secs(sent.len() as u64 / PER_SECOND * 3 + 20);
+    let injected = frames::inject_from(&lab.client, &file, PER_SECOND, limit)?;
+    ensure!(injected.refused.is_empty(), "the client's kernel refused frames: {:?}", injected.refused);
+    let arrived = tap.finish()?;
+    bed::say(format_args!("  kernel drops (received/sent/queued): {}", lab.drops()?.since(&before)));
+    running.map(|running| running.stop()).transpose()?;
+    Ok(Some(arrived))
+}
+
+/// What became of the frames.
+struct Comparison<'a> {
+    sent: usize,
+    /// Sent and not arrived.
+    lost: Vec<&'a [u8]>,
+    /// Arrived and not sent.
+    foreign: Vec<&'a [u8]>,
+    /// A flow whose frames arrived in another order.
+    disorder: Option<String>,
+}
+
+impl<'a> Comparison<'a> {
+    fn of(sent: &'a Frames, arrived: &'a Frames) -> Comparison<'a> {
+        let mut balance: HashMap<&[u8], i64> = HashMap::new();
+        sent.iter().for_each(|frame| *balance.entry(frame).or_default() += 1);
+        arrived.iter().for_each(|frame| *balance.entry(frame).or_default() -= 1);
+        let some = |sign: i64| {
+            let entries = balance.iter().filter(move |(_, count)| **count * sign > 0);
+            entries.flat_map(|(&frame, &count)| vec![frame; count.unsigned_abs() as usize]).collect()
+        };
+        Comparison { sent: sent.len(), lost: some(1), foreign: some(-1), disorder: disorder(sent, arrived) }
+    }
+
+    /// An error unless each loss has an excuse, nothing is foreign, and every flow kept its order.
+    fn allow(&self, excuse: impl Fn(&[u8]) -> Option<&'static str>) -> Result<()> {
+        let mut excuses: HashMap<&str, usize> = HashMap::new();
+        for frame in &self.lost {
+            let reason = excuse(frame).with_context(|| format!("lost without an excuse: {frame:02x?}"))?;
+            *excuses.entry(reason).or_default() += 1;
+        }
+        for (reason, count) in excuses {
+            bed::say(format_args!("    {count} lost: {reason}"));
+        }
+        ensure!(
+            self.foreign.is_empty(),
+            "{} arrived that were not sent, as {:02x?}",
+            self.foreign.len(),
+            self.foreign[0]
+        );
+        ensure!(self.disorder.is_none(), "out of order: {}", self.disorder.as_deref().unwrap_or_default());
+        Ok(())
+    }
+
+    fn report(&self, name: &str) {
+        let (lost, foreign) = (self.lost.len(), self.foreign.len());
+        bed::say(format_args!("  {name}: {} frames sent, {lost} lost, {foreign} foreign", self.sent));
+    }
+}
+
+/// Names a flow of which what arrived is not what was sent with frames left out.
+fn disorder(sent: &Frames, arrived: &Frames) -> Option<String> {
+    let by_flow = |frames: &Frames| {
+        let mut flows: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
+        frames.iter().enumerate().for_each(|(index, frame)| flows.entry(flow(frame)).or_default().push(index));
+        flows
+    };
+    let before = by_flow(sent);
+    by_flow(arrived).into_iter().find_map(|(flow, after)| {
+        let mut order = before.get(&flow)?.iter();
+        let kept = after.iter().all(|&index| order.any(|&earlier| sent[earlier] == arrived[index]));
+        (!kept).then(|| format!("{flow:02x?}"))
+    })
+}
+
+/// A key whose frames must keep their order: the addresses, and the ports where there are any.
+fn flow(frame: &[u8]) -> Vec<u8> {
+    let kind = |at: usize| frame.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+    let mut at = 12;
+    while matches!(kind(at), Some(0x8100 | 0x88a8)) {
+        at += 4;
+    }
+    let (macs, packet) = (&frame[..12], frame.get(at + 2..).unwrap_or_default());
+    let (protocol, addresses, ports_at) = match kind(at) {
+        Some(0x0800) if packet.len() >= 20 => {
+            let is_fragment = u16::from_be_bytes([packet[6], packet[7]]) & 0x3fff != 0;
+            let header = usize::from(packet[0] & 0x0f) * 4;
+            (packet[9], &packet[12..20], if is_fragment { packet.len() } else { header })
+        }
+        Some(0x86dd) if packet.len() >= 40 => (packet[6], &packet[8..40], 40),
+        _ => (0, &frame[12..14], packet.len()),
+    };
+    let ports = if matches!(protocol, 6 | 17) { packet.get(ports_at..ports_at + 4) } else { None };
+    [macs, &[protocol], addresses, ports.unwrap_or_default()].concat()
+}
+
+/// Why the hosts' own kernels, not the box, may lose a frame.
+fn hosts_refuse(frame: &[u8]) -> Option<&'static str> {
+    // __netif_receive_skb_core, skb_vlan_untag: the tag and the type behind it must be there.
+    let tagged = matches!(frame[12..14], [0x81, 0x00] | [0x88, 0xa8]);
+    (tagged && frame.len() < 20).then_some("the receiving kernel drops a VLAN frame that ends within its tag")
+}
+
+/// Why a kernel bridge, though not a wire, may lose a frame (net/bridge/br_input.c, br_handle_frame).
+fn bridge_eats(frame: &[u8]) -> Option<&'static str> {
+    let (to, from) = (&frame[..6], &frame[6..12]);
+    if from[0] & 1 == 1 || from == [0; 6] {
+        return Some("a bridge drops frames from a multicast or zero address");
+    }
+    (to == [0x01, 0x80, 0xc2, 0, 0, 0x01]).then_some("a bridge never forwards pause frames")
+}
