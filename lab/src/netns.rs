@@ -238,7 +238,8 @@ impl Lab {
         }
         for (netns, name) in self.ends() {
             // Frames go over the wire as they would over copper: of their real size, with their checksums and tags inside.
-            let off = "rx off tx off sg off tso off gso off gro off txvlan off rxvlan off";
+            let off = "rx off tx off sg off tso off gso off gro off txvlan off rxvlan off \
+                       tx-vlan-stag-hw-insert off rx-vlan-stag-hw-parse off";
             Invocation::new("ethtool").netns(netns).words(format!("-K {name} {off}")).run()?;
             command::run(format!("ip -n {netns} link set {name} up"))?;
         }
