@@ -57,20 +57,18 @@ pub fn run(helper: &Path, tidegate: &Path, rates: Rates, seconds: u32) -> Result
     let (without, _) = half(helper, &link, "without Tidegate", seconds)?;
     let (with, summary) = half(helper, &shaped, "with Tidegate", seconds)?;
 
-    let head = ["class", "traffic", "rate", "p50", "p99", "loss", "|", "rate", "p50", "p99", "loss"];
+    let head = ["class", "traffic", "without: rate", "p50", "p99", "loss", "|", "with: rate", "p50", "p99", "loss"];
     let mut table = Table::new(head);
     for (before, after) in without.iter().zip(&with) {
         let names = [before.class.to_owned(), before.traffic.to_owned()];
         let cells = before.cells().into_iter().chain(["|".to_owned()]).chain(after.cells());
         table.row(names.into_iter().chain(cells));
     }
-    println!(
-        "\nLeft: the kernel's bridge and one token bucket with 100 ms of queue, as in a modem. Right: Tidegate at the same rate.\n"
-    );
+    println!("\nwithout: the kernel's bridge and one token bucket with 100 ms of queue, as in a modem");
+    println!("with:    Tidegate at the same rate\n");
     println!("{table}");
-    println!(
-        "p50, p99: one way for voice, video and gaming; the whole page for web; TCP's round trip for file and background.\n"
-    );
+    println!("p50 and p99 are one-way latency for voice, video and gaming, the time of a whole page for web,");
+    println!("and TCP's round trip for file and background.\n");
     println!("Tidegate's own account:\n\n{}", summary.trim());
     Ok(())
 }
@@ -161,7 +159,7 @@ fn show_progress(lab: &Lab, title: &str, seconds: u32) -> Result<()> {
         clock::sleep_until(start + half * 500_000_000);
         interrupt::check()?;
         if terminal {
-            let (now, received) = (clock::now(), lab.client.received_bytes()?);
+            let (received, now) = (lab.client.received_bytes()?, clock::now());
             let rate = (received - bytes) as f64 * 8e9 / (now - then) as f64;
             (then, bytes) = (now, received);
             print!("\r{title}: {:>4.1} of {seconds} s, the client receives {:<14}", half as f64 / 2.0, mbit(rate));

@@ -1,4 +1,4 @@
-//! The bed: three network namespaces, two wires, and an account of every frame that the kernel dropped on them.
+//! The bed: three network namespaces and two wires.
 
 use std::fmt;
 use std::fs::File;
@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
-use serde::Deserialize;
 
 use crate::command::{self, Invocation, Process};
+use crate::drops::{self, Drops, EndDrops};
 
 /// The core on which the hosts' programs run; the box's worker belongs on [`BOX_CORE`].
 pub const HOST_CORE: usize = 0;
 /// The core of the box's worker.
 pub const BOX_CORE: usize = 1;
+
+/// The longest that anything in the lab may take to start.
+pub const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// Every namespace of every lab begins with this, then the process id of its maker.
 const PREFIX: &str = "tidelab";
@@ -89,7 +92,7 @@ impl Host {
 
     /// The bytes that have come in by its `eth0`, Ethernet headers included.
     pub fn received_bytes(&self) -> Result<u64> {
-        Ok(statistics(&self.netns, "eth0")?.rx.bytes)
+        drops::received_bytes(&self.netns, "eth0")
     }
 
     fn ip(&self, words: impl AsRef<str>) -> Result<String> {
@@ -193,20 +196,7 @@ impl Lab {
 
     /// The frames that the kernel has dropped so far on each end of each wire and in its queues.
     pub fn drops(&self) -> Result<Drops> {
-        let mut ends = Vec::new();
-        for (netns, name) in self.ends() {
-            let queues: Vec<QueueReport> = json(&format!("tc -n {netns} -s -j qdisc show dev {name}"))?;
-            let statistics = statistics(netns, name)?;
-            let role = netns.rsplit('-').next().unwrap_or_default();
-            ends.push(EndDrops {
-                end: format!("{role} {name}"),
-                received: statistics.rx.dropped + statistics.rx.errors,
-                sent: statistics.tx.dropped + statistics.tx.errors,
-                // Leaves of a classful queue report their drops to their root too.
-                queued: queues.iter().filter(|queue| queue.root).map(|queue| queue.drops).sum(),
-            });
-        }
-        Ok(Drops(ends))
+        self.ends().into_iter().map(|(netns, name)| EndDrops::read(netns, name)).collect::<Result<_>>().map(Drops)
     }
 
     fn ends(&self) -> Vec<(&str, &'static str)> {
@@ -269,88 +259,6 @@ impl Drop for Lab {
     }
 }
 
-/// The kernel's drops at the ends of the wires.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drops(pub Vec<EndDrops>);
-
-/// The frames that the kernel dropped at one end of a wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndDrops {
-    /// Which end: the namespace's role and the interface.
-    pub end: String,
-    /// Frames dropped on receipt.
-    pub received: u64,
-    /// Frames dropped on the way out, a full ring at the far end included.
-    pub sent: u64,
-    /// Frames dropped by the end's own queue.
-    pub queued: u64,
-}
-
-impl Drops {
-    /// What was added since `earlier`, an account of the same lab.
-    pub fn since(&self, earlier: &Drops) -> Drops {
-        let ends = self.0.iter().zip(&earlier.0).map(|(now, then)| EndDrops {
-            end: now.end.clone(),
-            received: now.received - then.received,
-            sent: now.sent - then.sent,
-            queued: now.queued.saturating_sub(then.queued),
-        });
-        Drops(ends.collect())
-    }
-
-    /// All drops of the ends whose name begins with `role` (`client`, `server`, `box`; all for the empty text).
-    pub fn total(&self, role: &str) -> u64 {
-        let ends = self.0.iter().filter(|end| end.end.starts_with(role));
-        ends.map(|end| end.received + end.sent + end.queued).sum()
-    }
-}
-
-impl fmt::Display for Drops {
-    /// One line: `client eth0 0/0/0, …` with receive, send and queue drops of each end.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, end) in self.0.iter().enumerate() {
-            let comma = if i > 0 { ", " } else { "" };
-            write!(f, "{comma}{} {}/{}/{}", end.end, end.received, end.sent, end.queued)?;
-        }
-        Ok(())
-    }
-}
-
-#[derive(Deserialize)]
-struct LinkReport {
-    stats64: LinkStatistics,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-struct LinkStatistics {
-    rx: Counters,
-    tx: Counters,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-struct Counters {
-    bytes: u64,
-    dropped: u64,
-    errors: u64,
-}
-
-#[derive(Deserialize)]
-struct QueueReport {
-    #[serde(default)]
-    root: bool,
-    #[serde(default)]
-    drops: u64,
-}
-
-fn statistics(netns: &str, name: &str) -> Result<LinkStatistics> {
-    let links: Vec<LinkReport> = json(&format!("ip -n {netns} -s -j link show dev {name}"))?;
-    Ok(links.first().with_context(|| format!("ip shows no {name} in {netns}"))?.stats64)
-}
-
-fn json<T: for<'a> Deserialize<'a>>(line: &str) -> Result<T> {
-    serde_json::from_str(&command::run(line)?).with_context(|| format!("`{line}` printed unexpected JSON"))
-}
-
 /// An error that names all programs that the lab needs and does not find.
 fn need_tools() -> Result<()> {
     let folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
@@ -392,6 +300,3 @@ fn remove(netns: &str) -> Result<()> {
     command::run(format!("ip netns delete {netns}"))?;
     Ok(())
 }
-
-/// The longest that anything in the lab may take to start.
-pub const START_LIMIT: Duration = Duration::from_secs(10);

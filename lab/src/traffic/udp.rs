@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{UDP_HEADERS, parse_report, report, say_ready, until_input_closes, wire_bytes};
 use crate::clock;
-use crate::command::Process;
+use crate::command::{Invocation, Process};
 use crate::netns::{Host, START_LIMIT};
 
 /// Number and time: the least payload.
@@ -152,7 +152,7 @@ pub struct Flow {
 impl Flow {
     /// Starts the sink, then the sender.
     pub fn start(from: &Host, to: &Host, stream: &Stream) -> Result<Flow> {
-        let place = |helper: crate::command::Invocation| if stream.instrument { helper.realtime() } else { helper };
+        let place = |helper: Invocation| if stream.instrument { helper.realtime() } else { helper };
         let mut sink = place(to.helper(format!("sink --port {}", stream.port))).spawn()?;
         sink.wait_for(super::READY, START_LIMIT)?;
         let count = stream.count.map_or(String::new(), |count| format!("--count {count}"));
