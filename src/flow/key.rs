@@ -46,8 +46,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of no flow, for places that are free.
-    pub(super) const NONE: Key =
+    /// The key of no flow.
+    pub const NONE: Key =
         Key { low: [0; 16], high: [0; 16], low_port: 0, high_port: 0, vlan: [0; 2], protocol: 0, link_local: false };
 
     /// The key of `packet` and the direction in which it goes; `None` if it isn't IP.
