@@ -142,7 +142,7 @@ t.toml:34:9: rule.class: got "vioce", want one of "voice", "gaming", "video", "w
 t.toml:37:36: rule.match.port: got "9-5", want the lower port first: "5-9"
 t.toml:37:43: rule.match.ü: got an unknown key, want one of app, address, inside, outside, port, protocol, vlan, dscp
 t.toml:37:59: rule.match.dscp: got "AF44", want EF, VA, LE, CS0 to CS7, AF11 to AF43, or a number from 0 to 63
-t.toml:37:78: rule.match.protocol: got "smtp", want one of icmp, igmp, tcp, udp, dccp, gre, esp, ah, icmp6, ospf, vrrp, sctp, udplite, or a number from 0 to 255
+t.toml:37:78: rule.match.protocol: got "smtp", want one of icmp, igmp, tcp, udp, dccp, gre, esp, ah, icmp6, ospf, pim, vrrp, l2tp, sctp, udplite, or a number from 0 to 255
 t.toml:40:18: rule.match.port: got a port with protocol 1, want tcp, udp or another protocol that has ports, or no protocol
 t.toml:41:9: rule.class: got 5, want one of "voice", "gaming", "video", "web", "file", "background"
 t.toml:44:9: rule.match: got nothing, want at least one key: an empty match would take every frame

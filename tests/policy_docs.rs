@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidegate::config::{self, Absent, ClassName, Config, KEYS, Key};
+use tidegate::wire::protocol;
 
 const DOCS: &str = include_str!("../docs/policy.md");
 
@@ -104,6 +105,14 @@ fn every_range_of_numbers_is_what_it_is_said_to_be() {
         ranges += 1;
     }
     assert!(ranges >= 5);
+}
+
+#[test]
+fn the_docs_name_every_protocol() {
+    let values = rows("Values");
+    let row = values.iter().find(|row| row[0] == "a protocol").unwrap();
+    let named: Vec<_> = row[2].split('`').skip(1).step_by(2).collect();
+    assert_eq!(named, protocol::NAMES.map(|(name, _)| name));
 }
 
 #[test]

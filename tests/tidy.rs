@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("classify", &["wire", "frame", "units", "time"]),
     ("qos", &["wire", "frame", "units", "time"]),
     ("datapath", &["port", "flow", "classify", "qos", "wire", "frame", "units", "time"]),
-    ("config", &["datapath", "classify", "qos", "frame", "units", "time"]),
+    ("config", &["datapath", "classify", "qos", "wire", "frame", "units", "time"]),
     ("telemetry", &["datapath", "classify", "qos", "flow", "port", "frame", "units", "time"]),
     (
         "control",

@@ -16,6 +16,7 @@ use super::rule::{self, Match, Rule};
 use super::section::Section;
 use super::wire::{self, Mode, Overhead, Wire};
 use crate::units::Rate;
+use crate::wire::protocol;
 
 /// Judges the whole file; `None`, or something reported, means that it holds no policy.
 pub(super) fn config(file: &File<'_>) -> Option<Config> {
@@ -208,7 +209,7 @@ fn matches(section: Section<'_>) -> Match {
     one_family(&section, [("address", &address), ("inside", &inside), ("outside", &outside)]);
     let port = section.text_or_number("port", rule::ports);
     let protocol = section.text_or_number("protocol", rule::protocol).map(Spanned::into_inner);
-    if let (Some(port), Some(number)) = (&port, protocol.filter(|number| !rule::WITH_PORTS.contains(number))) {
+    if let (Some(port), Some(number)) = (&port, protocol.filter(|number| !protocol::has_ports(*number))) {
         let got = format!("a port with protocol {number}");
         section.report(port.span().start, "port", got, "tcp, udp or another protocol that has ports, or no protocol");
     }

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::ClassName;
 use crate::units::Wanted;
+use crate::wire::{dscp, protocol};
 
 /// One rule: what matches belongs to the class.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,26 +40,6 @@ pub struct Match {
     /// The differentiated services codepoint, at most 63.
     pub dscp: Option<u8>,
 }
-
-/// The protocols that have names in policy files (IANA, "Assigned Internet Protocol Numbers").
-const PROTOCOLS: [(&str, u8); 13] = [
-    ("icmp", 1),
-    ("igmp", 2),
-    ("tcp", 6),
-    ("udp", 17),
-    ("dccp", 33),
-    ("gre", 47),
-    ("esp", 50),
-    ("ah", 51),
-    ("icmp6", 58),
-    ("ospf", 89),
-    ("vrrp", 112),
-    ("sctp", 132),
-    ("udplite", 136),
-];
-
-/// The protocols that have ports.
-pub(super) const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
 
 /// Reads the name of an application.
 pub(super) fn app(text: &str) -> Result<String, Wanted> {
@@ -94,28 +75,18 @@ pub(super) fn ports(text: &str) -> Result<RangeInclusive<u16>, Wanted> {
 
 /// Reads a protocol by name or number.
 pub(super) fn protocol(text: &str) -> Result<u8, Wanted> {
-    let named = PROTOCOLS.iter().find(|(name, _)| *name == text).map(|&(_, number)| number);
-    named.or_else(|| text.parse().ok()).ok_or_else(|| {
-        let names = PROTOCOLS.map(|(name, _)| name).join(", ");
+    protocol::number(text).or_else(|| text.parse().ok()).ok_or_else(|| {
+        let names = protocol::NAMES.map(|(name, _)| name).join(", ");
         Wanted::new(format!("one of {names}, or a number from 0 to 255"))
     })
 }
 
-/// Reads a DSCP by its name (RFC 2474, 2597, 3246, 5865, 8622), in any case, or by its number.
+/// Reads a DSCP by name, in any case, or by number.
 pub(super) fn dscp(text: &str) -> Result<u8, Wanted> {
-    let digit =
-        |digit: u8, range: RangeInclusive<u8>| Some(digit.wrapping_sub(b'0')).filter(|digit| range.contains(digit));
-    let named = match *text.to_ascii_uppercase().as_bytes() {
-        [b'C', b'S', class] => digit(class, 0..=7).map(|class| class * 8),
-        [b'A', b'F', class, drop] => {
-            digit(class, 1..=4).zip(digit(drop, 1..=3)).map(|(class, drop)| class * 8 + drop * 2)
-        }
-        [b'E', b'F'] => Some(46),
-        [b'V', b'A'] => Some(44),
-        [b'L', b'E'] => Some(1),
-        _ => text.parse().ok().filter(|&number| number <= 63),
-    };
-    named.ok_or_else(|| Wanted::new("EF, VA, LE, CS0 to CS7, AF11 to AF43, or a number from 0 to 63"))
+    let number = || text.parse().ok().filter(|&number| number <= dscp::MAX);
+    dscp::number(text)
+        .or_else(number)
+        .ok_or_else(|| Wanted::new("EF, VA, LE, CS0 to CS7, AF11 to AF43, or a number from 0 to 63"))
 }
 
 #[cfg(test)]
@@ -155,16 +126,8 @@ mod tests {
     }
 
     #[test]
-    fn every_assigned_dscp_has_its_name() {
-        let assured =
-            (1..=4).flat_map(|class| (1..=3).map(move |drop| (format!("AF{class}{drop}"), class * 8 + drop * 2)));
-        let selectors = (0..=7).map(|class| (format!("CS{class}"), class * 8));
-        let others =
-            [("EF", 46), ("va", 44), ("le", 1), ("0", 0), ("63", 63)].map(|(name, number)| (name.into(), number));
-        for (name, number) in assured.chain(selectors).chain(others) {
-            assert_eq!(dscp(&name), Ok(number), "{name}");
-        }
-        assert_eq!(dscp("AF43"), Ok(38));
+    fn code_points() {
+        assert_eq!((dscp("EF"), dscp("af43"), dscp("0"), dscp("63")), (Ok(46), Ok(38), Ok(0), Ok(63)));
         for text in ["", "64", "CS8", "AF44", "AF10", "AF51", "BE", "EF ", "CS", "AF1"] {
             assert!(dscp(text).is_err(), "{text}");
         }
