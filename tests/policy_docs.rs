@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tidegate::config::{self, Absent, ClassName, Config, KEYS, Key};
+use tidegate::classify::Class;
+use tidegate::config::{self, Absent, Config, KEYS, Key};
 use tidegate::wire::protocol;
 
 const DOCS: &str = include_str!("../docs/policy.md");
@@ -118,12 +119,12 @@ fn the_docs_name_every_protocol() {
 #[test]
 fn the_docs_tell_the_six_classes_as_they_are() {
     let policy = Config::default_policy();
-    let expected = policy.classes.iter().map(|class| {
-        [class.name.to_string(), class.guarantee.to_string(), class.ceiling.to_string(), class.priority.to_string()]
+    let expected = policy.classes.iter().map(|spec| {
+        [spec.class.to_string(), spec.guarantee.to_string(), spec.ceiling.to_string(), spec.priority.to_string()]
             .map(|cell| format!("`{cell}`"))
             .join(" | ")
     });
     let documented: Vec<_> = rows("The six classes").iter().map(|row| row[..4].join(" | ")).collect();
     assert_eq!(documented, expected.collect::<Vec<_>>());
-    assert_eq!(policy.classes.map(|class| class.name), ClassName::ALL);
+    assert_eq!(policy.classes.map(|spec| spec.class), Class::OPERATORS);
 }

@@ -1,10 +1,10 @@
 //! From what the operator wrote to what the datapath does.
 
-use super::{ClassName, Config, IpNet, Mode, Percent, Share};
+use super::{Config, IpNet, Mode, Percent, Share};
 use crate::classify::{Apps, Class, Classifier, Prefix, Rule, Rules};
 use crate::datapath::Policy;
 use crate::datapath::counters::CLASSES;
-use crate::qos::{LeafSpec, Overhead, TreeSpec};
+use crate::qos::{LeafSpec, TreeSpec};
 use crate::units::{Nanos, Rate};
 
 /// The bytes of a full frame on Ethernet: what one turn is worth among equals of weight 1.
@@ -68,12 +68,12 @@ fn tree(config: &Config, link: Option<Rate>) -> TreeSpec {
         config
             .classes
             .iter()
-            .map(|class| leaf(class_of(class.name), class.priority + 1, class.weight, class.guarantee, class.ceiling)),
+            .map(|class| leaf(class.class, class.priority + 1, class.weight, class.guarantee, class.ceiling)),
     );
     TreeSpec {
         link,
         burst: link.map_or(0, burst_at),
-        overhead: Overhead { bytes: config.wire.overhead.bytes, min_frame: config.wire.overhead.min_frame },
+        overhead: config.wire.overhead,
         leaves,
         max_frames: QUEUED_FRAMES,
         max_bytes: QUEUED_BYTES,
@@ -84,7 +84,7 @@ fn observing(config: &Config) -> TreeSpec {
     TreeSpec {
         link: None,
         burst: 0,
-        overhead: Overhead { bytes: config.wire.overhead.bytes, min_frame: config.wire.overhead.min_frame },
+        overhead: config.wire.overhead,
         leaves: vec![LeafSpec {
             guarantee: None,
             ceiling: None,
@@ -127,17 +127,6 @@ fn rule_of(rule: &super::Rule, apps: &Apps) -> Rule {
         vlan: matches.vlan,
         dscp: matches.dscp,
         app: matches.app.as_deref().and_then(|name| apps.id(name)),
-        class: class_of(rule.class),
-    }
-}
-
-const fn class_of(name: ClassName) -> Class {
-    match name {
-        ClassName::Voice => Class::Voice,
-        ClassName::Gaming => Class::Gaming,
-        ClassName::Video => Class::Video,
-        ClassName::Web => Class::Web,
-        ClassName::File => Class::File,
-        ClassName::Background => Class::Background,
+        class: rule.class,
     }
 }

@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
-use super::ClassName;
+use super::key::nearest;
+use crate::classify::{Apps, Class};
 use crate::units::Wanted;
 use crate::wire::{dscp, protocol};
 
@@ -15,7 +16,7 @@ pub struct Rule {
     /// What a frame must be.
     pub matches: Match,
     /// Where it belongs then.
-    pub class: ClassName,
+    pub class: Class,
     /// The line of the file, from 1, where the rule begins.
     pub line: u32,
 }
@@ -23,7 +24,7 @@ pub struct Rule {
 /// What a frame must be: everything that is `Some`, and at least one thing is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Match {
-    /// The application, by its name.
+    /// The application, by its name in [`Apps::builtin`].
     pub app: Option<String>,
     /// The prefix, without host bits, that holds one of the two addresses.
     pub address: Option<IpNet>,
@@ -35,15 +36,23 @@ pub struct Match {
     pub port: Option<RangeInclusive<u16>>,
     /// The IP protocol.
     pub protocol: Option<u8>,
-    /// The identifier of the outermost VLAN tag, at most 4094; 0 for a tag that only carries a priority.
+    /// The identifier of one of the two outermost VLAN tags, at most 4094; 0 for a tag that only carries a priority, never
+    /// for no tag.
     pub vlan: Option<u16>,
     /// The differentiated services codepoint, at most 63.
     pub dscp: Option<u8>,
 }
 
-/// Reads the name of an application.
-pub(super) fn app(text: &str) -> Result<String, Wanted> {
-    if text.is_empty() { Err(Wanted::new("the name of an application")) } else { Ok(text.into()) }
+/// Reads the name of one of `apps`.
+pub(super) fn app(text: &str, apps: &Apps) -> Result<String, Wanted> {
+    if apps.id(text).is_some() {
+        return Ok(text.into());
+    }
+    let names: Vec<_> = apps.names().collect();
+    Err(match nearest(text, &names) {
+        Some(name) => Wanted::new(name.to_owned()),
+        None => Wanted::new("an application of the port table, like \"ssh\"; docs/classification.md tells where it is"),
+    })
 }
 
 /// Reads a prefix, or an address alone.
@@ -92,6 +101,16 @@ pub(super) fn dscp(text: &str) -> Result<u8, Wanted> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn applications() {
+        let apps = Apps::builtin();
+        assert_eq!(app("ssh", &apps).as_deref(), Ok("ssh"));
+        for (text, wanted) in [("shh", "want ssh"), ("bit-torrent", "want bittorrent"), ("SNMP", "want an app")] {
+            assert!(app(text, &apps).unwrap_err().to_string().starts_with(wanted), "{text}");
+        }
+        assert!(app("", &apps).is_err() && app("unknown", &apps).is_err());
+    }
 
     #[test]
     fn prefixes() {
