@@ -1,8 +1,12 @@
 //! Policies as operators write them: the examples, every mistake at once, and files that are no policies at all.
 
+use etherparse::PacketBuilder;
 use proptest::prelude::*;
-use tidegate::config::{self, Config, IpNet, KEYS, Mode, Percent, Share, Workers};
+use tidegate::classify::Class;
+use tidegate::config::{self, Config, IpNet, KEYS, Mode, Percent, Share, Workers, compile};
+use tidegate::frame::Side;
 use tidegate::units::{Nanos, Rate};
+use tidegate::wire::Packet;
 
 const HOME: &str = include_str!("../config/home.toml");
 const ISP: &str = include_str!("../config/isp.toml");
@@ -234,6 +238,28 @@ fn variables_stand_for_values_and_parts_of_them() {
     }
     let errors = wire_and("download = \"${TIDEGATE_BAD}\"").unwrap_err();
     assert_eq!(errors, "t.toml:4:12: wire.download: got \"20mb\", want a rate like \"20mbit\"");
+}
+
+#[test]
+fn a_rule_on_a_vlan_sees_the_two_outermost_tags_and_never_the_lack_of_one() {
+    let mut frame = Vec::new();
+    let packet = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [192, 0, 2, 1], 64);
+    packet.udp(40_000, 40_001).write(&mut frame, &[0; 24]).unwrap();
+    let tagged = |ids: &[u16]| {
+        let tags = ids.iter().flat_map(|id| [[0x81, 0x00], id.to_be_bytes()]).flatten();
+        frame[..12].iter().copied().chain(tags).chain(frame[12..].iter().copied()).collect::<Vec<u8>>()
+    };
+    let matches = |vlan: u16, tags: &[u16]| {
+        let config = wire_and(&format!("[[rule]]\nmatch = {{ vlan = {vlan} }}\nclass = 'gaming'\n")).unwrap();
+        let (policy, frame) = (compile::policy(&config, 1), tagged(tags));
+        policy.classifier.judge(&Packet::parse(&frame), &frame, Side::Inside).class == Class::Gaming
+    };
+    assert!(matches(100, &[100]) && matches(100, &[100, 7]) && matches(100, &[7, 100]));
+    assert!(!matches(100, &[]) && !matches(100, &[7]) && !matches(100, &[7, 8, 100]));
+    assert!(matches(0, &[0]) && matches(0, &[0, 7]) && matches(0, &[7, 0]));
+    assert!(!matches(0, &[]) && !matches(0, &[7]) && !matches(0, &[7, 8, 0]));
+    // The upper four bits of a tag are priority and drop eligibility.
+    assert!(matches(100, &[0xf000 | 100]));
 }
 
 #[test]

@@ -109,6 +109,14 @@ fn every_range_of_numbers_is_what_it_is_said_to_be() {
 }
 
 #[test]
+fn the_docs_show_errors_as_they_are() {
+    let blocks: Vec<_> = DOCS.split("```").skip(1).step_by(2).collect();
+    let [policy, printed] = blocks[..] else { panic!("{} blocks, want a policy and its errors", blocks.len()) };
+    let errors = config::from_str("home.toml", policy.strip_prefix("toml\n").unwrap()).unwrap_err();
+    assert_eq!(errors.to_string(), printed.trim());
+}
+
+#[test]
 fn the_docs_name_every_protocol() {
     let values = rows("Values");
     let row = values.iter().find(|row| row[0] == "a protocol").unwrap();
