@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::netns::{Direction, Drops, Lab};
+use crate::drops::Drops;
+use crate::netns::{Direction, Lab};
 use crate::traffic::iperf::{Iperf, Transfer};
 use crate::traffic::meter::{Meter, Window};
 use crate::traffic::udp::{Flow, Outcome, Stream};
+use crate::traffic::{UDP_HEADERS, wire_bytes};
 
 /// Expedited forwarding, RFC 3246: the mark of voice.
 pub const EF: u8 = 46;
@@ -47,7 +49,7 @@ pub fn overload(lab: &Lab, direction: Direction, rate: u64, window: Duration) ->
     let window = Meter::start(to, SETTLE, window)?.finish()?;
     let outcome = flow.finish()?;
     let drops = lab.drops()?.since(&before);
-    let bits = crate::traffic::wire_bytes(OVERLOAD_PAYLOAD as u64 + crate::traffic::UDP_HEADERS) * 8;
+    let bits = wire_bytes(OVERLOAD_PAYLOAD as u64 + UDP_HEADERS) * 8;
     let offered = outcome.sent.sent as f64 * bits as f64 * 1e9 / outcome.sent.nanos as f64;
     Ok(Shaped { offered, window, outcome, drops })
 }

@@ -20,8 +20,10 @@ pub mod command;
 pub mod clock;
 // Ctrl-C, noticed while waiting.
 pub mod interrupt;
-// The bed: namespaces, wires, drops.
+// The bed: namespaces and wires.
 pub mod netns;
+// The frames that the kernel dropped on them.
+pub mod drops;
 // Hosts that speak with a VLAN tag.
 pub mod vlan;
 // What stands in the box.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use tidegate_lab::experiment::{self, EF};
-use tidegate_lab::netns::{Lab, Layout};
+use tidegate_lab::netns::{Direction, Lab, Layout};
 use tidegate_lab::system::{Rates, System, VOICE_RULE, find_tidegate, tidegate_policy};
 use tidegate_lab::table::{Table, mbit, ms};
 use tidegate_lab::traffic::{self, frames, meter, page, udp};
@@ -218,7 +218,6 @@ fn probe(mut lab: Lab, system: &System, count: u64) -> Result<()> {
 }
 
 fn rate(mut lab: Lab, system: &System, configured: u64, window: Duration) -> Result<()> {
-    use tidegate_lab::netns::Direction;
     lab.keep_awake()?;
     let running = system.start(&lab)?;
     for direction in [Direction::Download, Direction::Upload] {

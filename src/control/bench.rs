@@ -86,7 +86,7 @@ fn templates(side: Side, flows: u32, len: u32) -> Vec<Vec<u8>> {
         frame[14..24].copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17]);
         frame[16..18].copy_from_slice(&(len as u16 - 14).to_be_bytes());
         let client = (0x0a00_0000 | flow).to_be_bytes();
-        let server = (0xc612_0000 | flow % 97).to_be_bytes();
+        let server = (0xc612_0000 | (flow % 97)).to_be_bytes();
         let (client_port, server_port) = (20_000 + (flow % 40_000) as u16, PORTS[flow as usize % PORTS.len()]);
         let (source, destination, ports) = match side {
             Side::Inside => (client, server, [client_port, server_port]),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::bands::BandSender;
 use super::counters::IngressCounts;
 use super::drop::DropReason;
-use super::judge::Judge;
+use super::judge::{Decision, Decisions, Judge};
 use crate::frame::{Burst, Frame, Home, Owner, Side, Table};
 use crate::port::{Rx, RxLosses};
 use crate::units::Nanos;
@@ -82,14 +82,15 @@ impl<R: Rx> Ingress<R> {
     pub fn turn(&mut self, now: Nanos) -> usize {
         self.home.collect();
         let mut received = 0;
-        let mut burst = Burst::new();
+        let (mut burst, mut decisions) = (Burst::new(), Decisions::new());
         for index in 0..self.ports.len() {
             let (side, port) = &mut self.ports[index];
             let side = *side;
             port.receive(&self.table, now, &mut burst);
             received += burst.len();
-            for frame in burst.drain(..) {
-                self.forward(frame, side, now);
+            self.judge.decide(&self.table, &burst, side, now, &self.counts, &mut decisions);
+            for (frame, decision) in burst.drain(..).zip(&decisions) {
+                self.forward(frame, side, *decision, now);
             }
         }
         self.refill();
@@ -103,19 +104,18 @@ impl<R: Rx> Ingress<R> {
         }
     }
 
-    /// Finds the verdict of one frame and pushes it into the ring of its band.
+    /// Notes in the frame's slot what was decided, and pushes it into the ring of its band.
     #[inline]
-    fn forward(&mut self, mut frame: Frame, side: Side, now: Nanos) {
+    fn forward(&mut self, mut frame: Frame, side: Side, decision: Decision, now: Nanos) {
         let wire_len = self.table.slot(&frame).wire_len;
         self.counts.received[side as usize].add(wire_len);
-        let (verdict, flow_hash) = self.judge.verdict(self.table.bytes(&frame), wire_len, side, now, &self.counts);
-        let class = verdict.class.slot();
+        let class = decision.verdict.class.slot();
         let policy = self.judge.policy();
         let slot = self.table.slot_mut(&mut frame);
         slot.arrived = now;
         slot.side = side;
         slot.class = class;
-        slot.flow_hash = flow_hash;
+        slot.flow_hash = decision.flow_hash;
         slot.leaf = policy.leaves[usize::from(class)];
         slot.band = policy.bands[usize::from(class)];
         let band = slot.band;

@@ -11,4 +11,4 @@ mod table;
 
 pub use key::{Direction, Key};
 pub use record::{Flow, Record};
-pub use table::FlowTable;
+pub use table::{FlowTable, Place};

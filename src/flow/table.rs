@@ -21,6 +21,14 @@ pub struct FlowTable<V> {
     blank: V,
 }
 
+/// Where a flow stood when it was looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    index: u32,
+    /// The flows that had come by then.
+    sequence: u64,
+}
+
 /// Who stands in the eight places, and when each was last seen.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -62,6 +70,47 @@ impl<V: Copy + Default> FlowTable<V> {
             live: 0,
             sequence: 0,
             blank,
+        }
+    }
+
+    /// Where the flow whose hash is `hash` stands, if it is here: reads nothing but the one line of tags.
+    ///
+    /// For a burst, ask for all places first, then [`FlowTable::holds`] for all, then look up one by one: each loop's reads
+    /// are independent of each other, so the processor waits for many lines at once and not for one after the other.
+    #[inline]
+    pub fn place_of(&self, hash: u64) -> Option<Place> {
+        let index = hash as usize & (self.buckets.len() - 1);
+        match self.buckets[index].places_of(tag(hash)) {
+            0 => None,
+            places => Some(Place { index: (index * WAYS) as u32 + places.trailing_zeros(), sequence: self.sequence }),
+        }
+    }
+
+    /// `place` again, if the flow of `key` does stand there: reads the flow's own line.
+    #[inline]
+    pub fn holds(&self, place: Place, key: &Key) -> Option<Place> {
+        (self.flows[place.index as usize].key() == key).then_some(place)
+    }
+
+    /// The flow of `key`, like [`FlowTable::lookup`], without a search if it still stands in `place`, where it was found.
+    #[inline]
+    pub fn lookup_at(
+        &mut self,
+        place: Option<Place>,
+        key: &Key,
+        direction: Direction,
+        hash: u64,
+        now: Nanos,
+        evicted: impl FnMut(Record<V>),
+    ) -> &mut Flow<V> {
+        match place {
+            // No flow has come since, so none has left its place.
+            Some(place) if place.sequence == self.sequence => {
+                let index = place.index as usize;
+                self.buckets[index / WAYS].seen[index % WAYS] = stamp(now);
+                &mut self.flows[index]
+            }
+            _ => self.lookup(key, direction, hash, now, evicted),
         }
     }
 

@@ -46,11 +46,12 @@ impl<'a> Ipv6<'a> {
 
     /// The length of the packet with its header in bytes, as the header says; more than is here if it was cut short.
     ///
-    /// A jumbogram (RFC 2675: payload length zero, hop-by-hop options) is taken to fill the bytes that are here.
+    /// Zero, although something follows, stands in jumbograms (RFC 2675) and in captures of a sender whose card cuts
+    /// segments (TSO): the packet is taken to fill the bytes that are here.
     #[inline]
     pub fn total_len(&self) -> usize {
         match be16(self.header, PAYLOAD_LENGTH) {
-            0 if self.next_header() == protocol::HOP_BY_HOP => self.bytes.len(),
+            0 if self.next_header() != protocol::NO_NEXT_HEADER => self.bytes.len(),
             len => LEN + len as usize,
         }
     }
@@ -167,10 +168,10 @@ mod tests {
     }
 
     #[test]
-    fn a_jumbogram_fills_what_is_here() {
+    fn a_payload_length_of_zero_fills_what_is_here() {
         let bytes = packet(0, protocol::HOP_BY_HOP, &[6, 0, 0xc2, 4, 0, 1, 0, 0]);
         assert_eq!(Ipv6::new(&bytes).unwrap().total_len(), 48);
-        let bytes = packet(0, protocol::TCP, &[1, 2]);
+        let bytes = packet(0, protocol::NO_NEXT_HEADER, &[1, 2]);
         assert!(Ipv6::new(&bytes).unwrap().payload().is_empty());
     }
 

@@ -1,4 +1,9 @@
 //! The walk from the MAC header to the ports: one pass, no copy, every loop with its limit.
+//!
+//! Each step returns what it read, and the packet is put together once at the end: fields that are written to memory one
+//! by one and then copied as wider words cost more than the whole walk.
+
+use std::ops::Range;
 
 use super::ethertype::{ARP, IPV4, IPV6, MPLS, MPLS_MULTICAST, PPPOE_SESSION};
 use super::{Ethernet, Extension, Ipv4, Ipv6, Label, MAX_EXTENSIONS, MAX_LABELS, MAX_TAGS, Pppoe, Vlan, ppp, protocol};
@@ -11,144 +16,181 @@ impl Packet {
     #[inline]
     pub fn parse(frame: &[u8]) -> Packet {
         let frame = &frame[..frame.len().min(u16::MAX as usize)];
-        let mut packet = Packet::opaque(frame.len() as u16);
-        let Some(ethernet) = Ethernet::new(frame) else { return packet };
-        packet.ethertype = ethernet.ethertype();
-        let mut at = Ethernet::LEN;
-        while Vlan::announced_by(packet.ethertype) && packet.vlan_tags < MAX_TAGS {
-            let Some(tag) = Vlan::new(&frame[at..]) else { return packet };
-            if let Some(id) = packet.vlan.get_mut(packet.vlan_tags as usize) {
-                *id = tag.id();
-            }
-            packet.vlan_tags += 1;
-            packet.ethertype = tag.ethertype();
-            at += Vlan::LEN;
-        }
-        match packet.ethertype {
-            IPV4 => packet.read_ipv4(frame, at),
-            IPV6 => packet.read_ipv6(frame, at),
-            ARP => packet.found(Network::Arp, at),
-            PPPOE_SESSION => packet.read_pppoe(frame, at),
-            MPLS | MPLS_MULTICAST => packet.read_mpls(frame, at),
-            _ => {}
-        }
-        packet
-    }
-
-    /// A frame of which nothing is understood.
-    #[inline]
-    const fn opaque(len: u16) -> Packet {
+        let tags = Tags::read(frame);
+        let inner = match tags.ethertype {
+            IPV4 => Inner { network: Network::Ipv4, at: tags.end, mpls_labels: 0, pppoe: false },
+            IPV6 => Inner { network: Network::Ipv6, at: tags.end, mpls_labels: 0, pppoe: false },
+            ARP => Inner { network: Network::Arp, at: tags.end, mpls_labels: 0, pppoe: false },
+            PPPOE_SESSION => Inner::behind_pppoe(frame, tags.end),
+            MPLS | MPLS_MULTICAST => Inner::behind_mpls(frame, tags.end),
+            _ => Inner::unknown(),
+        };
+        let ip = match inner.network {
+            Network::Ipv4 => Ip::read_v4(frame, inner.at),
+            Network::Ipv6 => Ip::read_v6(frame, inner.at),
+            Network::Arp | Network::Other => None,
+        };
+        let (network, network_offset) = match (inner.network, &ip) {
+            (Network::Ipv4 | Network::Ipv6, None) | (Network::Other, _) => (Network::Other, frame.len()),
+            (network, _) => (network, inner.at),
+        };
+        let ip = ip.unwrap_or(Ip { protocol: 0, ds_field: 0, fragment: Fragment::Whole, transport: 0..0 });
+        let transport = frame.get(ip.transport.clone()).unwrap_or_default();
+        let (source_port, destination_port) = ports(ip.protocol, transport);
+        let transport_offset = if transport.is_empty() { frame.len() } else { ip.transport.start };
         Packet {
-            vlan_tags: 0,
-            vlan: [0; 2],
-            ethertype: 0,
-            mpls_labels: 0,
-            pppoe: false,
-            network: Network::Other,
-            network_offset: len,
-            protocol: 0,
-            ds_field: 0,
-            fragment: Fragment::Whole,
-            transport_offset: len,
-            source_port: 0,
-            destination_port: 0,
+            vlan_tags: tags.count,
+            vlan: tags.ids,
+            ethertype: tags.ethertype,
+            mpls_labels: inner.mpls_labels,
+            pppoe: inner.pppoe,
+            network,
+            network_offset: network_offset as u16,
+            protocol: ip.protocol,
+            ds_field: ip.ds_field,
+            fragment: ip.fragment,
+            transport_offset: transport_offset as u16,
+            source_port,
+            destination_port,
         }
     }
+}
 
-    #[inline]
-    fn found(&mut self, network: Network, at: usize) {
-        self.network = network;
-        self.network_offset = at as u16;
-    }
+/// The VLAN tags, and what follows them.
+struct Tags {
+    count: u8,
+    ids: [u16; 2],
+    ethertype: u16,
+    end: usize,
+}
 
-    fn read_pppoe(&mut self, frame: &[u8], at: usize) {
-        let Some(pppoe) = Pppoe::new(&frame[at..]) else { return };
-        self.pppoe = true;
-        match pppoe.protocol() {
-            ppp::IPV4 => self.read_ipv4(frame, at + Pppoe::LEN),
-            ppp::IPV6 => self.read_ipv6(frame, at + Pppoe::LEN),
-            _ => {}
+impl Tags {
+    #[inline(always)]
+    fn read(frame: &[u8]) -> Tags {
+        let mut tags = Tags { count: 0, ids: [0; 2], ethertype: 0, end: Ethernet::LEN };
+        let Some(ethernet) = Ethernet::new(frame) else { return tags };
+        tags.ethertype = ethernet.ethertype();
+        while Vlan::announced_by(tags.ethertype) && tags.count < MAX_TAGS {
+            let Some(tag) = frame.get(tags.end..).and_then(Vlan::new) else { break };
+            match tags.count {
+                0 => tags.ids[0] = tag.id(),
+                1 => tags.ids[1] = tag.id(),
+                _ => {}
+            }
+            tags.count += 1;
+            tags.ethertype = tag.ethertype();
+            tags.end += Vlan::LEN;
         }
+        tags
+    }
+}
+
+/// The network layer as the layers below announce it, and those that stand between it and the tags.
+struct Inner {
+    network: Network,
+    at: usize,
+    mpls_labels: u8,
+    pppoe: bool,
+}
+
+impl Inner {
+    const fn unknown() -> Inner {
+        Inner { network: Network::Other, at: 0, mpls_labels: 0, pppoe: false }
     }
 
-    fn read_mpls(&mut self, frame: &[u8], mut at: usize) {
-        while self.mpls_labels < MAX_LABELS {
-            let Some(label) = Label::new(&frame[at..]) else { return };
-            self.mpls_labels += 1;
+    fn behind_pppoe(frame: &[u8], at: usize) -> Inner {
+        let Some(pppoe) = frame.get(at..).and_then(Pppoe::new) else { return Inner::unknown() };
+        let network = match pppoe.protocol() {
+            ppp::IPV4 => Network::Ipv4,
+            ppp::IPV6 => Network::Ipv6,
+            _ => Network::Other,
+        };
+        Inner { network, at: at + Pppoe::LEN, mpls_labels: 0, pppoe: true }
+    }
+
+    fn behind_mpls(frame: &[u8], mut at: usize) -> Inner {
+        let mut labels = 0;
+        let mut network = Network::Other;
+        while labels < MAX_LABELS {
+            let Some(label) = frame.get(at..).and_then(Label::new) else { break };
+            labels += 1;
             at += Label::LEN;
             if label.bottom() {
                 // The label alone says what follows, and only its routers know: like them, guess by the first nibble
                 // (RFC 4928, section 3). A pseudowire's control word begins with zero.
-                return match frame.get(at).map(|byte| byte >> 4) {
-                    Some(4) => self.read_ipv4(frame, at),
-                    Some(6) => self.read_ipv6(frame, at),
-                    _ => {}
+                network = match frame.get(at).map(|byte| byte >> 4) {
+                    Some(4) => Network::Ipv4,
+                    Some(6) => Network::Ipv6,
+                    _ => Network::Other,
                 };
-            }
-        }
-    }
-
-    #[inline]
-    fn read_ipv4(&mut self, frame: &[u8], at: usize) {
-        let Some(ip) = Ipv4::new(&frame[at..]) else { return };
-        self.found(Network::Ipv4, at);
-        self.protocol = ip.protocol();
-        self.ds_field = ip.ds_field();
-        self.fragment = Fragment::of(ip.fragment_offset(), ip.more_fragments());
-        if self.fragment != Fragment::Later {
-            let end = frame.len().min(at + ip.total_len());
-            self.read_transport(&frame[..end], at + ip.header_len());
-        }
-    }
-
-    #[inline]
-    fn read_ipv6(&mut self, frame: &[u8], at: usize) {
-        let Some(ip) = Ipv6::new(&frame[at..]) else { return };
-        self.found(Network::Ipv6, at);
-        self.protocol = ip.next_header();
-        self.ds_field = ip.ds_field();
-        let frame = &frame[..frame.len().min(at + ip.total_len())];
-        let mut at = at + Ipv6::LEN;
-        for _ in 0..MAX_EXTENSIONS {
-            if !Extension::announced_by(self.protocol) {
                 break;
             }
-            let Some(extension) = Extension::new(self.protocol, &frame[at..]) else { return };
-            self.protocol = extension.next_header();
-            if let Some((offset, more)) = extension.fragment() {
-                match Fragment::of(offset, more) {
-                    // An atomic fragment (RFC 6946), which takes nothing back if it stands behind a real one.
-                    Fragment::Whole => {}
-                    Fragment::First => self.fragment = Fragment::First,
-                    Fragment::Later => {
-                        self.fragment = Fragment::Later;
-                        return;
-                    }
-                }
-            }
-            at += extension.len();
         }
-        if !Extension::announced_by(self.protocol) {
-            self.read_transport(frame, at);
-        }
+        Inner { network, at, mpls_labels: labels, pppoe: false }
+    }
+}
+
+/// What the IP header and its extension headers say.
+struct Ip {
+    protocol: u8,
+    ds_field: u8,
+    fragment: Fragment,
+    /// The payload without the padding of the frame; empty if it can't be read.
+    transport: Range<usize>,
+}
+
+impl Ip {
+    #[inline(always)]
+    fn read_v4(frame: &[u8], at: usize) -> Option<Ip> {
+        let ip = Ipv4::new(frame.get(at..)?)?;
+        let fragment = Fragment::of(ip.fragment_offset(), ip.more_fragments());
+        let transport = match fragment {
+            Fragment::Later => 0..0,
+            Fragment::Whole | Fragment::First => at + ip.header_len()..frame.len().min(at + ip.total_len()),
+        };
+        Some(Ip { protocol: ip.protocol(), ds_field: ip.ds_field(), fragment, transport })
     }
 
-    /// Reads ports from a frame that was cut where its IP packet ends: what follows is padding.
-    #[inline]
-    fn read_transport(&mut self, frame: &[u8], at: usize) {
-        let Some(transport) = frame.get(at..).filter(|bytes| !bytes.is_empty()) else { return };
-        self.transport_offset = at as u16;
-        match (self.protocol, transport) {
-            (number, &[a, b, c, d, ..]) if protocol::has_ports(number) => {
-                self.source_port = u16::from_be_bytes([a, b]);
-                self.destination_port = u16::from_be_bytes([c, d]);
-            }
-            (protocol::ICMP | protocol::ICMPV6, &[kind, code, ..]) => {
-                self.source_port = kind.into();
-                self.destination_port = code.into();
-            }
-            _ => {}
+    #[inline(always)]
+    fn read_v6(frame: &[u8], at: usize) -> Option<Ip> {
+        let ip = Ipv6::new(frame.get(at..)?)?;
+        let end = frame.len().min(at + ip.total_len());
+        let (protocol, fragment, start) = match ip.next_header() {
+            kind if Extension::announced_by(kind) => follow_extensions(&frame[..end], at + Ipv6::LEN, kind),
+            protocol => (protocol, Fragment::Whole, at + Ipv6::LEN),
+        };
+        Some(Ip { protocol, ds_field: ip.ds_field(), fragment, transport: start..end })
+    }
+}
+
+/// Follows a chain of extension headers to the protocol behind it and where that begins: at the end of the packet, which
+/// is the frame's here, if it can't be read.
+fn follow_extensions(packet: &[u8], mut at: usize, mut kind: u8) -> (u8, Fragment, usize) {
+    let mut fragment = Fragment::Whole;
+    for _ in 0..MAX_EXTENSIONS {
+        let Some(extension) = packet.get(at..).and_then(|bytes| Extension::new(kind, bytes)) else { break };
+        kind = extension.next_header();
+        at += extension.len();
+        match extension.fragment() {
+            // An atomic fragment (RFC 6946), which takes nothing back if it stands behind a real one.
+            None | Some((0, false)) => {}
+            Some((0, true)) => fragment = Fragment::First,
+            Some(_) => return (kind, Fragment::Later, packet.len()),
         }
+        if !Extension::announced_by(kind) {
+            return (kind, fragment, at);
+        }
+    }
+    (kind, fragment, packet.len())
+}
+
+/// The ports, or type and code, at the front of what IP carries.
+#[inline(always)]
+fn ports(number: u8, transport: &[u8]) -> (u16, u16) {
+    match *transport {
+        [a, b, c, d, ..] if protocol::has_ports(number) => (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])),
+        [kind, code, ..] if matches!(number, protocol::ICMP | protocol::ICMPV6) => (kind.into(), code.into()),
+        _ => (0, 0),
     }
 }
 
@@ -381,7 +423,8 @@ mod tests {
     fn what_is_not_understood_is_absent() {
         for len in 0..14 {
             let packet = Packet::parse(&MACS.repeat(2)[..len]);
-            assert_eq!(packet, Packet::opaque(len as u16));
+            assert_eq!((packet.vlan_tags, packet.ethertype, packet.network), (0, 0, Network::Other));
+            assert_eq!((packet.network_offset, packet.transport_offset), (len as u16, len as u16));
         }
         let arp = Packet::parse(&frame(&[&[0x08, 0x06], &[0, 1, 8, 0]]));
         assert_eq!((arp.network, arp.network_offset), (Network::Arp, 14));
