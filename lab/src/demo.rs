@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::experiment::EF;
 use crate::netns::{Direction, Lab, Layout};
@@ -94,7 +94,7 @@ fn half(helper: &Path, system: &System, title: &str, seconds: u32) -> Result<(Ve
     let mut lab = Lab::build(Layout::Box, helper)?;
     lab.keep_awake()?;
     let running = system.start(&lab)?;
-    let shares = traffic(&lab, title, seconds).with_context(|| format!("{title}; it printed:\n{}", running.log()))?;
+    let shares = traffic(&lab, title, seconds).map_err(|error| running.explain(error))?;
     Ok((shares, running.stop()?))
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tempfile::TempDir;
 
 use crate::command::{self, Process};
@@ -116,7 +116,8 @@ impl System {
             }
             System::Tidegate { binary, policy } => running.tidegate = Some(tidegate(lab, binary, policy)?),
         }
-        running.await_ping(lab).with_context(|| format!("no ping passes through the {self}"))?;
+        let answered = running.await_ping(lab).with_context(|| format!("no ping passes through the {self}"));
+        answered.map_err(|error| running.explain(error))?;
         Ok(running)
     }
 }
@@ -125,6 +126,12 @@ impl Running {
     /// What the system has printed so far; nothing for the kernel's.
     pub fn log(&self) -> String {
         self.tidegate.as_ref().map_or(String::new(), |(process, _)| process.output())
+    }
+
+    /// `error`, with what the system has printed behind it.
+    pub fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        let log = self.log();
+        if log.is_empty() { error } else { anyhow!("{error:#}\nThe system printed:\n{log}") }
     }
 
     /// Stops Tidegate by SIGINT and gives all that it printed, its summary last; an error if it ends badly.
@@ -142,10 +149,10 @@ impl Running {
             if let Some((process, _)) = &mut self.tidegate
                 && !process.is_running()?
             {
-                bail!("it ended by itself; it printed:\n{}", process.output());
+                bail!("it ended by itself");
             }
             if Instant::now() > deadline {
-                return Err(error.context(format!("within {START_LIMIT:?}; it printed:\n{}", self.log())));
+                return Err(error.context(format!("waited {START_LIMIT:?}")));
             }
         }
     }

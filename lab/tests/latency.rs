@@ -2,11 +2,11 @@
 
 mod bed;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use tidegate_lab::experiment::{EF, Latencies, latency};
 use tidegate_lab::system::{Rates, VOICE_RULE, tidegate_policy};
 use tidegate_lab::table::{Table, mbit, ms};
-use tidegate_lab::{Layout, System};
+use tidegate_lab::{Lab, Layout, System};
 
 const RATE: Rates = Rates::mbit(100);
 /// What the 99th percentile of voice may grow by under load, in nanoseconds: some full frames of the wire in front of a
@@ -20,8 +20,8 @@ fn voice_keeps_its_time_under_load() {
     let mut table = Table::new(["p99 of voice", "idle", "loaded", "increase", "p99.9 loaded", "lost", "bulk TCP"]);
     for system in [Some(System::BridgeHtb(RATE)), bed::tidegate(tidegate_policy(Some(RATE), VOICE_RULE))] {
         let Some(system) = system else { continue };
-        let Some(measured) = measure(&system) else { return };
-        let measured = measured.unwrap_or_else(|error| panic!("{system}: {error:#}"));
+        let Some(lab) = bed::lab(Layout::Box) else { return };
+        let measured = measure(lab, &system).unwrap_or_else(|error| panic!("{system}: {error:#}"));
         let (idle, loaded) = (measured.idle.received.latency, measured.loaded.received.latency);
         table.row([
             system.to_string(),
@@ -37,17 +37,13 @@ fn voice_keeps_its_time_under_load() {
     bed::say(table);
 }
 
-fn measure(system: &System) -> Option<Result<Latencies>> {
-    let mut lab = bed::lab(Layout::Box)?;
+fn measure(mut lab: Lab, system: &System) -> Result<Latencies> {
+    lab.keep_awake()?;
+    let running = system.start(&lab)?;
     let count = if bed::long() { 10_000 } else { 3_000 };
-    let run = || {
-        lab.keep_awake()?;
-        let running = system.start(&lab)?;
-        let measured = latency(&lab, EF, count).with_context(|| format!("it printed:\n{}", running.log()))?;
-        running.stop()?;
-        Ok(measured)
-    };
-    Some({ run }())
+    let measured = latency(&lab, EF, count).map_err(|error| running.explain(error))?;
+    running.stop()?;
+    Ok(measured)
 }
 
 fn keeps_its_time(measured: &Latencies) -> Result<()> {

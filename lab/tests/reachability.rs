@@ -40,7 +40,7 @@ fn everything_passes(lab: &Lab, system: &System) -> Result<String> {
         vlan::tag_hosts(lab, VLAN)?;
         tagged(lab).context("tagged")
     };
-    passes().with_context(|| format!("{system} printed:\n{}", running.log()))?;
+    passes().map_err(|error| running.explain(error))?;
     running.stop()
 }
 

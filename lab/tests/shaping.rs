@@ -4,7 +4,7 @@ mod bed;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail, ensure};
 use tidegate_lab::experiment::{Shaped, overload};
 use tidegate_lab::netns::Direction;
 use tidegate_lab::system::{Rates, tidegate_policy};
@@ -40,7 +40,7 @@ fn both_ways(lab: &mut Lab, system: &System, rate: u64) -> Result<()> {
     lab.keep_awake()?;
     let running = system.start(lab)?;
     for direction in [Direction::Download, Direction::Upload] {
-        let shaped = valid_run(lab, direction, rate).with_context(|| format!("it printed:\n{}", running.log()))?;
+        let shaped = valid_run(lab, direction, rate).map_err(|error| running.explain(error))?;
         let error = shaped.error(rate);
         bed::say(format_args!(
             "  {system} {direction} at {}: offered {}, on the wire {}, {:+.2} %",
@@ -68,5 +68,5 @@ fn valid_run(lab: &Lab, direction: Direction, rate: u64) -> Result<Shaped> {
         void = format!("offered {}, kernel drops {}", mbit(shaped.offered), shaped.drops);
         bed::say(format_args!("  void, again: {void}"));
     }
-    anyhow::bail!("{TRIES} void runs, the last: {void}")
+    bail!("{TRIES} void runs, the last: {void}")
 }

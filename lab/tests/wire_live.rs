@@ -31,13 +31,13 @@ fn run(folder: &Path) -> Result<()> {
     ensure!(!sent.is_empty(), "no Ethernet frames in {}", folder.display());
     sent.extend(edges());
 
-    let alone = |frame: &[u8]| hosts_lose(frame);
-    let Some(()) = cross(None, &sent, alone)? else { return Ok(()) };
-    let Some(()) = cross(Some(&System::Bridge), &sent, |frame| alone(frame).or_else(|| bridge_eats(frame)))? else {
+    let Some(()) = cross(None, &sent, hosts_lose)? else { return Ok(()) };
+    let Some(()) = cross(Some(&System::Bridge), &sent, |frame| hosts_lose(frame).or_else(|| bridge_eats(frame)))?
+    else {
         return Ok(());
     };
     let Some(system) = bed::tidegate(tidegate_policy(None, "")) else { return Ok(()) };
-    cross(Some(&system), &sent, alone)?;
+    cross(Some(&system), &sent, hosts_lose)?;
     Ok(())
 }
 
@@ -92,9 +92,11 @@ fn cross(system: Option<&System>, sent: &Frames, excuse: impl Fn(&[u8]) -> Optio
         let arrived = tap.finish()?;
         let comparison = Comparison::of(sent, &arrived);
         bed::say(format_args!("  {name} {direction}: {} sent, {} lost", sent.len(), comparison.lost.len()));
-        let log =
-            || format!("{name} {direction}; it printed:\n{}", running.as_ref().map_or(String::new(), Running::log));
-        comparison.allow(&excuse).with_context(log)?;
+        let judged = comparison.allow(&excuse).with_context(|| format!("{name} {direction}"));
+        judged.map_err(|error| match &running {
+            Some(running) => running.explain(error),
+            None => error,
+        })?;
     }
     running.map(Running::stop).transpose()?;
     Ok(Some(()))

@@ -28,6 +28,9 @@ const FLOWS: usize = 1 << 17;
 /// What a frame may have beyond the MTU: an Ethernet header and one VLAN tag (`is_skb_forwardable` in the kernel's net/core/dev.c).
 const LINK_HEADER: u32 = 18;
 
+/// The nice value of workers. A real-time policy would let a worker that spins starve the kernel's own threads on its core.
+const HIGHEST_PRIORITY: i32 = -20;
+
 /// How long queues may run empty after the order to stop.
 const DRAIN: Nanos = Nanos::from_millis(100);
 
@@ -152,7 +155,11 @@ fn spawn(
         .name(format!("worker-{index}"))
         .spawn(move || {
             if !core_affinity::set_for_current(core) {
-                tracing::warn!(core = core.id, "could not pin the worker to its core");
+                tracing::warn!("could not pin a worker to core {}", core.id);
+            }
+            // On Linux this is the calling thread's own priority: whatever else runs on the core waits for the frames.
+            if let Err(error) = rustix::process::setpriority_process(None, HIGHEST_PRIORITY) {
+                tracing::warn!("could not raise a worker's priority, so other programs may delay frames: {error}");
             }
             worker.run(&clock, &stop)
         })

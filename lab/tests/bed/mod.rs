@@ -33,7 +33,7 @@ pub(crate) fn tidegate(policy: String) -> Option<System> {
     match find_tidegate() {
         Ok(binary) => Some(System::Tidegate { binary, policy }),
         Err(error) => {
-            skip(&error.to_string());
+            skip(&format!("the tidegate binary: {error}"));
             None
         }
     }
