@@ -239,19 +239,7 @@ impl Tree {
             self.leaves[index].deficit = self.leaves[index].deficit.max(0);
             return Some(index);
         }
-        // A deficit is at most one frame below zero: with quanta of a frame or more the second round finds one.
-        for _ in 0..=2 * MAX_LEAVES {
-            let turn = usize::from(group.turn);
-            if candidates & (1 << turn) != 0 {
-                if self.leaves[turn].deficit > 0 {
-                    return Some(turn);
-                }
-                self.leaves[turn].deficit += i64::from(self.leaves[turn].quantum);
-            }
-            // A leaf whose deficit was just raised is served when the turn comes round to it again.
-            group.turn = next_bit(candidates, turn) as u8;
-        }
-        Some(usize::from(group.turn))
+        Some(group.next_turn(candidates, &mut self.leaves))
     }
 
     #[inline]
@@ -277,6 +265,26 @@ impl Tree {
         bits(self.backlog)
             .max_by_key(|index| (self.leaves[*index].band, self.leaves[*index].queue.bytes()))
             .unwrap_or(0)
+    }
+}
+
+impl Group {
+    /// Deficit round robin among `candidates`, members of which there are two or more.
+    #[inline(never)]
+    fn next_turn(&mut self, candidates: u32, leaves: &mut [Leaf]) -> usize {
+        // A deficit is at most one frame below zero: with quanta of a frame or more the second round finds one.
+        for _ in 0..=2 * MAX_LEAVES {
+            let turn = usize::from(self.turn);
+            if candidates & (1 << turn) != 0 {
+                if leaves[turn].deficit > 0 {
+                    return turn;
+                }
+                leaves[turn].deficit += i64::from(leaves[turn].quantum);
+            }
+            // A leaf whose deficit was just raised is served when the turn comes round to it again.
+            self.turn = next_bit(candidates, turn) as u8;
+        }
+        usize::from(self.turn)
     }
 }
 
