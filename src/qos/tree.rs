@@ -214,6 +214,17 @@ impl Tree {
     /// The leaf whose turn it is, and whether the frame counts against its guarantee.
     #[inline]
     fn choose(&mut self, now: Nanos) -> Option<(usize, bool)> {
+        if self.standing.at != now || self.backlog & !self.standing.known != 0 {
+            self.look(now);
+        }
+        let promised = self.backlog & self.standing.promised;
+        let candidates = if promised != 0 { promised } else { self.backlog & self.standing.allowed };
+        self.turn_among(candidates).map(|index| (index, promised != 0))
+    }
+
+    /// Finds out how those leaves stand at `now` that hold frames and were not looked at yet.
+    #[inline(never)]
+    fn look(&mut self, now: Nanos) {
         if self.standing.at != now {
             self.standing = Standing { at: now, ..Standing::default() };
         }
@@ -221,11 +232,6 @@ impl Tree {
             self.leaves[index].refill(now);
             self.standing.note(index, &self.leaves[index]);
         }
-        let promised = self.backlog & self.standing.promised;
-        if promised != 0 {
-            return self.turn_among(promised).map(|index| (index, true));
-        }
-        self.turn_among(self.backlog & self.standing.allowed).map(|index| (index, false))
     }
 
     /// Deficit round robin among the `candidates` of the first group that has any.
