@@ -178,15 +178,17 @@ impl fmt::Display for Snapshot {
         )?;
         for class in &self.classes {
             let micros = |us: Option<f64>| us.map_or("-".to_owned(), |us| format!("{us:.1}"));
+            // Of a single instant there is no rate.
+            let rate = class.sent_bytes as f64 * 8.0 / 1e6 / self.seconds;
             let drops: Vec<String> = class.dropped.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
             writeln!(
                 f,
-                "{:<11}{:>6}{:>14}{:>16}{:>11.3}{:>11}{:>11}  {}",
+                "{:<11}{:>6}{:>14}{:>16}{:>11}{:>11}{:>11}  {}",
                 class.class,
                 class.direction,
                 class.sent_frames,
                 class.sent_bytes,
-                class.sent_bytes as f64 * 8.0 / self.seconds.max(1e-9) / 1e6,
+                if self.seconds > 0.0 { format!("{rate:.3}") } else { "-".to_owned() },
                 micros(class.sojourn_p50_us),
                 micros(class.sojourn_p99_us),
                 if drops.is_empty() { "-".to_owned() } else { drops.join(", ") },
