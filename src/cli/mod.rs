@@ -55,7 +55,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-/// Runs the command that the arguments name. Errors go to standard error, one per line, with their causes.
+/// Runs the command that the arguments name. Errors go to standard error, one per line.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| "info".into());
@@ -74,7 +74,8 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
         Err(Failure::Run(error)) => {
-            eprintln!("tidegate: {error:#}");
+            // Our errors name their causes themselves.
+            eprintln!("tidegate: {error}");
             ExitCode::FAILURE
         }
     }

@@ -41,10 +41,10 @@ pub enum Error {
     #[error(transparent)]
     Port(#[from] xdp::Error),
     /// A worker's event descriptors could not be made.
-    #[error("can't make a worker's event descriptors")]
+    #[error("can't make a worker's event descriptors: {0}")]
     Idle(#[source] std::io::Error),
     /// A worker's thread could not be started.
-    #[error("can't start a worker's thread")]
+    #[error("can't start a worker's thread: {0}")]
     Thread(#[source] std::io::Error),
     /// The policy names a core that this machine doesn't have.
     #[error("core {wanted} is not there or not allowed to this process: cores are {}", list(.available))]
