@@ -203,7 +203,7 @@ fn assist(helper: Helper) -> Result<()> {
 fn probe(mut lab: Lab, system: &System, count: u64) -> Result<()> {
     lab.keep_awake()?;
     let running = system.start(&lab)?;
-    let measured = experiment::latency(&lab, EF, count)?;
+    let measured = experiment::latency(&lab, &running, EF, count)?;
     let mut table = Table::new(["", "p50", "p99", "p99.9", "max", "lost", "reordered"]);
     for (state, outcome) in [("idle", measured.idle), ("loaded", measured.loaded)] {
         let latency = outcome.received.latency;
@@ -213,6 +213,7 @@ fn probe(mut lab: Lab, system: &System, count: u64) -> Result<()> {
     }
     println!("{system}: {count} probes each, beside {} of bulk TCP\n{table}", mbit(measured.bulk));
     println!("kernel drops (received/sent/queued): {}", measured.drops);
+    println!("other programs kept the box from its core for {:?}", measured.kept_waiting);
     print!("{}", running.stop()?);
     Ok(())
 }
@@ -221,14 +222,17 @@ fn rate(mut lab: Lab, system: &System, configured: u64, window: Duration) -> Res
     lab.keep_awake()?;
     let running = system.start(&lab)?;
     for direction in [Direction::Download, Direction::Upload] {
-        let shaped = experiment::overload(&lab, direction, configured, window)?;
+        let shaped = experiment::overload(&lab, &running, direction, configured, window)?;
         println!(
-            "{direction:<8}  offered {}, at the far port {}: {:+.2} %   kernel drops {}",
+            "{direction:<8}  offered {}, at the far port {}: {:+.2} %",
             mbit(shaped.offered),
             mbit(shaped.window.wire_rate()),
-            shaped.error(configured) * 100.0,
-            shaped.drops
+            shaped.error(configured) * 100.0
         );
+        println!("          kernel drops (received/sent/queued): {}", shaped.drops);
+        if let Some(reason) = shaped.hosts_failed(configured).or(shaped.was_starved()) {
+            println!("          of little worth: {reason}");
+        }
     }
     print!("{}", running.stop()?);
     Ok(())

@@ -128,6 +128,12 @@ impl Running {
         self.tidegate.as_ref().map_or(String::new(), |(process, _)| process.output())
     }
 
+    /// How long the box's threads have been kept from their cores by other programs; no time for the kernel's systems, which no
+    /// program keeps waiting.
+    pub fn kept_waiting(&self) -> Result<Duration> {
+        self.tidegate.as_ref().map_or(Ok(Duration::ZERO), |(process, _)| process.kept_waiting())
+    }
+
     /// `error`, with what the system has printed behind it.
     pub fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         let log = self.log();
@@ -162,7 +168,10 @@ fn tidegate(lab: &Lab, binary: &Path, policy: &str) -> Result<(Process, TempDir)
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("policy.toml");
     fs::write(&file, policy)?;
-    let process = lab.in_box(&binary.to_string_lossy()).words("run -c").arg(file.to_string_lossy()).spawn()?;
+    // Other programs of this machine have no place on a box's cores; the kernel's systems, in soft interrupts, go before
+    // them anyway.
+    let program = lab.in_box(&binary.to_string_lossy()).favoured();
+    let process = program.words("run -c").arg(file.to_string_lossy()).spawn()?;
     Ok((process, folder))
 }
 
