@@ -175,7 +175,8 @@ fn close(workers: Vec<XdpWorker>, clock: &MonotonicClock, start: Nanos) -> Snaps
     }
     let (mut ingress, mut egress) = (ingress.expect("one worker has ingress"), egress.expect("one worker has egress"));
     let stopped = clock.now();
-    while clock.now().since(stopped) < DRAIN && egress.queued() + egress.in_transmit() > 0 {
+    let is_empty = |egress: &Egress<XdpTx>| egress.rings_empty() && egress.queued() + egress.in_transmit() == 0;
+    while clock.now().since(stopped) < DRAIN && !is_empty(&egress) {
         egress.turn(clock.now());
     }
     egress.stop();
