@@ -15,7 +15,7 @@ use crate::flow::FlowTable;
 use crate::frame::{Side, homes};
 use crate::port::xdp::{self, Options, Wire, XdpRx, XdpTx};
 use crate::telemetry::Snapshot;
-use crate::telemetry::snapshot::Sources;
+use crate::telemetry::snapshot::{Memory, Sources};
 use crate::time::{Clock, MonotonicClock};
 use crate::units::Nanos;
 
@@ -188,6 +188,7 @@ fn close(workers: Vec<XdpWorker>, clock: &MonotonicClock, start: Nanos) -> Snaps
         losses: Side::BOTH.map(|side| ingress.losses(side)),
         queued: egress.queued(),
         in_transmit: egress.in_transmit(),
+        memory: Memory { frames: ingress.frames(), home: ingress.idle_frames() },
         span: stopped.since(start),
     })
 }
