@@ -34,6 +34,8 @@ pub mod traffic;
 pub mod experiment;
 // Text tables.
 pub mod table;
+// The demo's result as a picture.
+pub mod picture;
 // Six classes at once, without and with Tidegate.
 pub mod demo;
 

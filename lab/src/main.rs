@@ -36,6 +36,9 @@ enum Command {
         /// How long each half runs
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=600))]
         seconds: u32,
+        /// Draw the result into this SVG file
+        #[arg(long, value_name = "FILE")]
+        picture: Option<PathBuf>,
     },
     /// Measure the latency of EF-marked probes through a system, idle and beside a saturating download
     Probe {
@@ -169,7 +172,9 @@ fn run(command: Command) -> Result<()> {
     let this = std::env::current_exe()?;
     let bed = || Lab::build(Layout::Box, &this);
     match command {
-        Command::Demo { mbit, seconds } => demo::run(&this, &find_tidegate()?, Rates::mbit(mbit), seconds),
+        Command::Demo { mbit, seconds, picture } => {
+            demo::run(&this, &find_tidegate()?, Rates::mbit(mbit), seconds, picture.as_deref())
+        }
         Command::Probe { system, mbit, count } => probe(bed()?, &system.system(mbit)?, count),
         Command::Rate { system, mbit, seconds } => {
             rate(bed()?, &system.system(mbit)?, mbit * 1_000_000, Duration::from_secs(seconds))
