@@ -1,8 +1,12 @@
 //! Policies as operators write them: the examples, every mistake at once, and files that are no policies at all.
 
+use etherparse::PacketBuilder;
 use proptest::prelude::*;
-use tidegate::config::{self, Config, IpNet, KEYS, Mode, Percent, Share, Workers};
+use tidegate::classify::Class;
+use tidegate::config::{self, Config, IpNet, KEYS, Mode, Percent, Share, Workers, compile};
+use tidegate::frame::Side;
 use tidegate::units::{Nanos, Rate};
+use tidegate::wire::Packet;
 
 const HOME: &str = include_str!("../config/home.toml");
 const ISP: &str = include_str!("../config/isp.toml");
@@ -100,7 +104,7 @@ class = "vioce"
 match = { app = "für alle", port = "9-5", "ü" = 1, dscp = "AF44", protocol = "smtp" }
 
 [[rule]]
-match = { port = 53, protocol = "icmp" }
+match = { port = 53, protocol = "icmp", app = "smpt" }
 class = 5
 
 [[rule]]
@@ -133,17 +137,19 @@ t.toml:23:8: class.name: got voice again, want each class once: it's on line 18
 t.toml:24:11: class.ceiling: got "0%", want more than nothing
 t.toml:25:12: class.priority: got 8, want a whole number from 0 to 7
 t.toml:26:10: class.weight: got "${TIDEGATE_UNSET}", want a variable ${TIDEGATE_…} that is set
-t.toml:29:8: class.name: got "control", want one of "voice", "gaming", "video", "web", "file", "background"
+t.toml:29:8: class.name: got "control", want one of "voice", "gaming", "video", "web", "file", "background"; control is internal: what keeps the network alive is in it anyway
 t.toml:30:1: class.dscp: got an unknown key, want one of name, guarantee, ceiling, priority, weight
 t.toml:33:21: rule.match.address: got "192.0.2.7/24", want no bits behind the prefix: "192.0.2.0/24" for the network, or "192.0.2.7" for the host
 t.toml:33:64: rule.match.outside: got 10.0.0.0/8, want the IP version of inside: no frame has both
 t.toml:33:85: rule.match.vlan: got 4095, want a whole number from 0 to 4094
 t.toml:34:9: rule.class: got "vioce", want one of "voice", "gaming", "video", "web", "file", "background"
+t.toml:37:17: rule.match.app: got "für alle", want an application of the port table, like "ssh"; docs/classification.md tells where it is
 t.toml:37:36: rule.match.port: got "9-5", want the lower port first: "5-9"
 t.toml:37:43: rule.match.ü: got an unknown key, want one of app, address, inside, outside, port, protocol, vlan, dscp
 t.toml:37:59: rule.match.dscp: got "AF44", want EF, VA, LE, CS0 to CS7, AF11 to AF43, or a number from 0 to 63
-t.toml:37:78: rule.match.protocol: got "smtp", want one of icmp, igmp, tcp, udp, dccp, gre, esp, ah, icmp6, ospf, vrrp, sctp, udplite, or a number from 0 to 255
+t.toml:37:78: rule.match.protocol: got "smtp", want one of icmp, igmp, tcp, udp, dccp, gre, esp, ah, icmp6, ospf, pim, vrrp, l2tp, sctp, udplite, or a number from 0 to 255
 t.toml:40:18: rule.match.port: got a port with protocol 1, want tcp, udp or another protocol that has ports, or no protocol
+t.toml:40:47: rule.match.app: got "smpt", want smtp
 t.toml:41:9: rule.class: got 5, want one of "voice", "gaming", "video", "web", "file", "background"
 t.toml:44:9: rule.match: got nothing, want at least one key: an empty match would take every frame
 t.toml:47:9: rule.match: got "everything", want a table
@@ -232,6 +238,36 @@ fn variables_stand_for_values_and_parts_of_them() {
     }
     let errors = wire_and("download = \"${TIDEGATE_BAD}\"").unwrap_err();
     assert_eq!(errors, "t.toml:4:12: wire.download: got \"20mb\", want a rate like \"20mbit\"");
+}
+
+#[test]
+fn a_rule_on_a_vlan_sees_the_two_outermost_tags_and_never_the_lack_of_one() {
+    let mut frame = Vec::new();
+    let packet = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [192, 0, 2, 1], 64);
+    packet.udp(40_000, 40_001).write(&mut frame, &[0; 24]).unwrap();
+    let tagged = |ids: &[u16]| {
+        let tags = ids.iter().flat_map(|id| [[0x81, 0x00], id.to_be_bytes()]).flatten();
+        frame[..12].iter().copied().chain(tags).chain(frame[12..].iter().copied()).collect::<Vec<u8>>()
+    };
+    let matches = |vlan: u16, tags: &[u16]| {
+        let config = wire_and(&format!("[[rule]]\nmatch = {{ vlan = {vlan} }}\nclass = 'gaming'\n")).unwrap();
+        let (policy, frame) = (compile::policy(&config, 1), tagged(tags));
+        policy.classifier.judge(&Packet::parse(&frame), &frame, Side::Inside).class == Class::Gaming
+    };
+    assert!(matches(100, &[100]) && matches(100, &[100, 7]) && matches(100, &[7, 100]));
+    assert!(!matches(100, &[]) && !matches(100, &[7]) && !matches(100, &[7, 8, 100]));
+    assert!(matches(0, &[0]) && matches(0, &[0, 7]) && matches(0, &[7, 0]));
+    assert!(!matches(0, &[]) && !matches(0, &[7]) && !matches(0, &[7, 8, 0]));
+    // The upper four bits of a tag are priority and drop eligibility.
+    assert!(matches(100, &[0xf000 | 100]));
+}
+
+#[test]
+fn there_are_no_more_rules_than_can_be_numbered() {
+    let rules = |count| wire_and(&"[[rule]]\nmatch = {vlan=1}\nclass = 'web'\n".repeat(count));
+    assert_eq!(rules(65_536).unwrap().rules.len(), 65_536);
+    let line = 4 + 3 * 65_536;
+    assert_eq!(rules(65_538).unwrap_err(), format!("t.toml:{line}:1: rule: got 65538 rules, want at most 65536"));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tidegate::config::{self, Absent, ClassName, Config, KEYS, Key};
+use tidegate::classify::Class;
+use tidegate::config::{self, Absent, Config, KEYS, Key};
+use tidegate::wire::protocol;
 
 const DOCS: &str = include_str!("../docs/policy.md");
 
@@ -107,14 +109,30 @@ fn every_range_of_numbers_is_what_it_is_said_to_be() {
 }
 
 #[test]
+fn the_docs_show_errors_as_they_are() {
+    let blocks: Vec<_> = DOCS.split("```").skip(1).step_by(2).collect();
+    let [policy, printed] = blocks[..] else { panic!("{} blocks, want a policy and its errors", blocks.len()) };
+    let errors = config::from_str("home.toml", policy.strip_prefix("toml\n").unwrap()).unwrap_err();
+    assert_eq!(errors.to_string(), printed.trim());
+}
+
+#[test]
+fn the_docs_name_every_protocol() {
+    let values = rows("Values");
+    let row = values.iter().find(|row| row[0] == "a protocol").unwrap();
+    let named: Vec<_> = row[2].split('`').skip(1).step_by(2).collect();
+    assert_eq!(named, protocol::NAMES.map(|(name, _)| name));
+}
+
+#[test]
 fn the_docs_tell_the_six_classes_as_they_are() {
     let policy = Config::default_policy();
-    let expected = policy.classes.iter().map(|class| {
-        [class.name.to_string(), class.guarantee.to_string(), class.ceiling.to_string(), class.priority.to_string()]
+    let expected = policy.classes.iter().map(|spec| {
+        [spec.class.to_string(), spec.guarantee.to_string(), spec.ceiling.to_string(), spec.priority.to_string()]
             .map(|cell| format!("`{cell}`"))
             .join(" | ")
     });
     let documented: Vec<_> = rows("The six classes").iter().map(|row| row[..4].join(" | ")).collect();
     assert_eq!(documented, expected.collect::<Vec<_>>());
-    assert_eq!(policy.classes.map(|class| class.name), ClassName::ALL);
+    assert_eq!(policy.classes.map(|spec| spec.class), Class::OPERATORS);
 }

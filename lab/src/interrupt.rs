@@ -11,8 +11,6 @@ static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 pub fn listen() -> Result<()> {
     let flag = FLAG.get_or_init(Default::default);
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // A second Ctrl-C ends the program even if something hangs.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(flag))?;
         signal_hook::flag::register(signal, Arc::clone(flag))?;
     }
     Ok(())

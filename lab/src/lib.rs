@@ -20,8 +20,10 @@ pub mod command;
 pub mod clock;
 // Ctrl-C, noticed while waiting.
 pub mod interrupt;
-// The bed: namespaces, wires, drops.
+// The bed: namespaces and wires.
 pub mod netns;
+// The frames that the kernel dropped on them.
+pub mod drops;
 // Hosts that speak with a VLAN tag.
 pub mod vlan;
 // What stands in the box.
@@ -32,6 +34,8 @@ pub mod traffic;
 pub mod experiment;
 // Text tables.
 pub mod table;
+// The demo's result as a picture.
+pub mod picture;
 // Six classes at once, without and with Tidegate.
 pub mod demo;
 

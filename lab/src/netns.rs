@@ -1,4 +1,4 @@
-//! The bed: three network namespaces, two wires, and an account of every frame that the kernel dropped on them.
+//! The bed: three network namespaces and two wires.
 
 use std::fmt;
 use std::fs::File;
@@ -8,19 +8,24 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
-use serde::Deserialize;
 
 use crate::command::{self, Invocation, Process};
+use crate::drops::{self, Drops, EndDrops};
 
 /// The core on which the hosts' programs run; the box's worker belongs on [`BOX_CORE`].
 pub const HOST_CORE: usize = 0;
 /// The core of the box's worker.
 pub const BOX_CORE: usize = 1;
 
+/// The longest that anything in the lab may take to start.
+pub const START_LIMIT: Duration = Duration::from_secs(10);
+
 /// Every namespace of every lab begins with this, then the process id of its maker.
 const PREFIX: &str = "tidelab";
 /// Labs of one machine run one after another: two that measure at once would measure each other.
 const LOCK: &str = "/run/lock/tidegate-lab";
+/// What the lab starts.
+const TOOLS: [&str; 10] = ["ip", "tc", "ss", "ethtool", "sysctl", "taskset", "chrt", "kill", "ping", "iperf3"];
 /// Frames that wait at a host for room in the wire. Without a queue, veth drops silently when its ring of 256 is full.
 const HOST_QUEUE: u32 = 1000;
 
@@ -60,7 +65,8 @@ pub struct Host {
     pub ipv4: &'static str,
     /// Its IPv6 address, in a /64 with the other host.
     pub ipv6: &'static str,
-    mac: &'static str,
+    /// Its Ethernet address.
+    pub mac: &'static str,
     helper: PathBuf,
 }
 
@@ -82,6 +88,11 @@ impl Host {
             bail!("ping {address} from {}: not every request was answered:\n{said}", self.netns);
         }
         Ok(())
+    }
+
+    /// The bytes that have come in by its `eth0`, Ethernet headers included.
+    pub fn received_bytes(&self) -> Result<u64> {
+        drops::received_bytes(&self.netns, "eth0")
     }
 
     fn ip(&self, words: impl AsRef<str>) -> Result<String> {
@@ -111,6 +122,7 @@ impl Lab {
         if !rustix::process::geteuid().is_root() {
             bail!("the lab makes network namespaces and needs root: run it with sudo");
         }
+        need_tools()?;
         let turn = take_turn()?;
         sweep()?;
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -184,21 +196,7 @@ impl Lab {
 
     /// The frames that the kernel has dropped so far on each end of each wire and in its queues.
     pub fn drops(&self) -> Result<Drops> {
-        let mut ends = Vec::new();
-        for (netns, name) in self.ends() {
-            let links: Vec<LinkReport> = json(&format!("ip -n {netns} -s -j link show dev {name}"))?;
-            let queues: Vec<QueueReport> = json(&format!("tc -n {netns} -s -j qdisc show dev {name}"))?;
-            let statistics = links.first().context("ip shows no such link")?.stats64;
-            let role = netns.rsplit('-').next().unwrap_or_default();
-            ends.push(EndDrops {
-                end: format!("{role} {name}"),
-                received: statistics.rx.dropped + statistics.rx.errors,
-                sent: statistics.tx.dropped + statistics.tx.errors,
-                // Leaves of a classful queue report their drops to their root too.
-                queued: queues.iter().filter(|queue| queue.root).map(|queue| queue.drops).sum(),
-            });
-        }
-        Ok(Drops(ends))
+        self.ends().into_iter().map(|(netns, name)| EndDrops::read(netns, name)).collect::<Result<_>>().map(Drops)
     }
 
     fn ends(&self) -> Vec<(&str, &'static str)> {
@@ -230,7 +228,8 @@ impl Lab {
         }
         for (netns, name) in self.ends() {
             // Frames go over the wire as they would over copper: of their real size, with their checksums and tags inside.
-            let off = "rx off tx off sg off tso off gso off gro off txvlan off rxvlan off";
+            let off = "rx off tx off sg off tso off gso off gro off txvlan off rxvlan off \
+                       tx-vlan-stag-hw-insert off rx-vlan-stag-hw-parse off";
             Invocation::new("ethtool").netns(netns).words(format!("-K {name} {off}")).run()?;
             command::run(format!("ip -n {netns} link set {name} up"))?;
         }
@@ -260,80 +259,15 @@ impl Drop for Lab {
     }
 }
 
-/// The kernel's drops at the ends of the wires.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drops(pub Vec<EndDrops>);
-
-/// The frames that the kernel dropped at one end of a wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndDrops {
-    /// Which end: the namespace's role and the interface.
-    pub end: String,
-    /// Frames dropped on receipt.
-    pub received: u64,
-    /// Frames dropped on the way out, a full ring at the far end included.
-    pub sent: u64,
-    /// Frames dropped by the end's own queue.
-    pub queued: u64,
-}
-
-impl Drops {
-    /// What was added since `earlier`, an account of the same lab.
-    pub fn since(&self, earlier: &Drops) -> Drops {
-        let ends = self.0.iter().zip(&earlier.0).map(|(now, then)| EndDrops {
-            end: now.end.clone(),
-            received: now.received - then.received,
-            sent: now.sent - then.sent,
-            queued: now.queued.saturating_sub(then.queued),
-        });
-        Drops(ends.collect())
+/// An error that names all programs that the lab needs and does not find.
+fn need_tools() -> Result<()> {
+    let folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
+    let is_missing = |tool: &&&str| !folders.iter().any(|folder| folder.join(tool).exists());
+    let missing: Vec<&str> = TOOLS.iter().filter(is_missing).copied().collect();
+    if !missing.is_empty() {
+        bail!("the lab needs {}, not found in PATH: run scripts/install-deps", missing.join(", "));
     }
-
-    /// All drops of the ends whose name begins with `role` (`client`, `server`, `box`; all for the empty text).
-    pub fn total(&self, role: &str) -> u64 {
-        let ends = self.0.iter().filter(|end| end.end.starts_with(role));
-        ends.map(|end| end.received + end.sent + end.queued).sum()
-    }
-}
-
-impl fmt::Display for Drops {
-    /// One line: `client eth0 0/0/0, …` with receive, send and queue drops of each end.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, end) in self.0.iter().enumerate() {
-            let comma = if i > 0 { ", " } else { "" };
-            write!(f, "{comma}{} {}/{}/{}", end.end, end.received, end.sent, end.queued)?;
-        }
-        Ok(())
-    }
-}
-
-#[derive(Deserialize)]
-struct LinkReport {
-    stats64: LinkStatistics,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-struct LinkStatistics {
-    rx: Counters,
-    tx: Counters,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-struct Counters {
-    dropped: u64,
-    errors: u64,
-}
-
-#[derive(Deserialize)]
-struct QueueReport {
-    #[serde(default)]
-    root: bool,
-    #[serde(default)]
-    drops: u64,
-}
-
-fn json<T: for<'a> Deserialize<'a>>(line: &str) -> Result<T> {
-    serde_json::from_str(&command::run(line)?).with_context(|| format!("`{line}` printed unexpected JSON"))
+    Ok(())
 }
 
 fn take_turn() -> Result<File> {
@@ -366,6 +300,3 @@ fn remove(netns: &str) -> Result<()> {
     command::run(format!("ip netns delete {netns}"))?;
     Ok(())
 }
-
-/// The longest that anything in the lab may take to start.
-pub const START_LIMIT: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tempfile::TempDir;
 
 use crate::command::{self, Process};
@@ -116,7 +116,8 @@ impl System {
             }
             System::Tidegate { binary, policy } => running.tidegate = Some(tidegate(lab, binary, policy)?),
         }
-        running.await_ping(lab).with_context(|| format!("no ping passes through the {self}"))?;
+        let answered = running.await_ping(lab).with_context(|| format!("no ping passes through the {self}"));
+        answered.map_err(|error| running.explain(error))?;
         Ok(running)
     }
 }
@@ -125,6 +126,18 @@ impl Running {
     /// What the system has printed so far; nothing for the kernel's.
     pub fn log(&self) -> String {
         self.tidegate.as_ref().map_or(String::new(), |(process, _)| process.output())
+    }
+
+    /// How long the box's threads have been kept from their cores by other programs; no time for the kernel's systems, which no
+    /// program keeps waiting.
+    pub fn kept_waiting(&self) -> Result<Duration> {
+        self.tidegate.as_ref().map_or(Ok(Duration::ZERO), |(process, _)| process.kept_waiting())
+    }
+
+    /// `error`, with what the system has printed behind it.
+    pub fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        let log = self.log();
+        if log.is_empty() { error } else { anyhow!("{error:#}\nThe system printed:\n{log}") }
     }
 
     /// Stops Tidegate by SIGINT and gives all that it printed, its summary last; an error if it ends badly.
@@ -142,10 +155,10 @@ impl Running {
             if let Some((process, _)) = &mut self.tidegate
                 && !process.is_running()?
             {
-                bail!("it ended by itself; it printed:\n{}", process.output());
+                bail!("it ended by itself");
             }
             if Instant::now() > deadline {
-                return Err(error.context(format!("within {START_LIMIT:?}; it printed:\n{}", self.log())));
+                return Err(error.context(format!("waited {START_LIMIT:?}")));
             }
         }
     }
@@ -155,7 +168,10 @@ fn tidegate(lab: &Lab, binary: &Path, policy: &str) -> Result<(Process, TempDir)
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("policy.toml");
     fs::write(&file, policy)?;
-    let process = lab.in_box(&binary.to_string_lossy()).words("run -c").arg(file.to_string_lossy()).spawn()?;
+    // Other programs of this machine have no place on a box's cores; the kernel's systems, in soft interrupts, go before
+    // them anyway.
+    let program = lab.in_box(&binary.to_string_lossy()).favoured();
+    let process = program.words("run -c").arg(file.to_string_lossy()).spawn()?;
     Ok((process, folder))
 }
 

@@ -24,7 +24,7 @@ pub fn tag_hosts(lab: &Lab, id: u16) -> Result<()> {
     for host in [&lab.client, &lab.server] {
         let tc = format!("tc -n {}", host.netns);
         command::run(format!("{tc} qdisc add dev eth0 clsact"))?;
-        for (hook, section) in [("egress", "push"), ("ingress", "pop")] {
+        for (hook, section) in [("egress", "tc/push"), ("ingress", "tc/pop")] {
             command::run(format!(
                 "{tc} filter add dev eth0 {hook} bpf direct-action object-file {} section {section}",
                 object.display()

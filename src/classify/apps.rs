@@ -104,7 +104,7 @@ impl Apps {
             protocols: Box::new([AppId::UNKNOWN; 256]),
         };
         for (section, members) in sections {
-            let class = Class::from_name(&section).filter(|&class| class != Class::Control);
+            let class = Class::from_name(&section).filter(|class| Class::OPERATORS.contains(class));
             let class = class.ok_or(AppsError::Class(section))?;
             for (name, numbers) in members {
                 apps.add(name, class, numbers)?;
@@ -170,9 +170,14 @@ impl Apps {
         self.apps.get(usize::from(app.0)).map_or("unknown", |(name, _)| name)
     }
 
+    /// The names of all applications, in the order of their numbers.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.apps.iter().skip(1).map(|(name, _)| name.as_str())
+    }
+
     /// The application called `name`.
     pub fn id(&self, name: &str) -> Option<AppId> {
-        let index = self.apps.iter().skip(1).position(|(known, _)| known == name)?;
+        let index = self.names().position(|known| known == name)?;
         Some(AppId(index as u16 + 1))
     }
 }
@@ -224,8 +229,9 @@ mod tests {
     fn names_and_numbers_lead_to_each_other() {
         let apps = Apps::builtin();
         for name in ["agora", "zabbix", "quic"] {
-            assert_eq!(apps.name(apps.id(name).unwrap()), name);
+            assert!(apps.names().any(|known| known == name));
         }
+        assert!(apps.names().all(|name| apps.name(apps.id(name).unwrap()) == name));
         assert_eq!((apps.id("unknown"), apps.id("https "), apps.name(AppId::UNKNOWN)), (None, None, "unknown"));
     }
 

@@ -1,5 +1,7 @@
 //! The classes and their priority bands.
 
+use std::fmt;
+
 /// The number of priority bands; 0 is served first.
 pub const BANDS: usize = 4;
 
@@ -27,6 +29,10 @@ impl Class {
     /// All classes, by slot.
     pub const ALL: [Class; 7] =
         [Class::Control, Class::Voice, Class::Gaming, Class::Video, Class::Web, Class::File, Class::Background];
+
+    /// The six that the operator names, by slot: all but control.
+    pub const OPERATORS: [Class; 6] =
+        [Class::Voice, Class::Gaming, Class::Video, Class::Web, Class::File, Class::Background];
 
     /// The slot of the class.
     pub const fn slot(self) -> u8 {
@@ -67,6 +73,12 @@ impl Class {
     }
 }
 
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +91,7 @@ mod tests {
             assert_eq!(Class::from_name(class.name()), Some(class));
             assert!(usize::from(class.band()) < BANDS);
         }
+        assert_eq!(Class::ALL[1..], Class::OPERATORS);
         assert_eq!(Class::from_slot(7), None);
         assert_eq!(Class::from_name("Voice"), None);
     }

@@ -9,13 +9,16 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::Config;
-use super::class::{Class, ClassName, Percent, Share};
+use super::class::{self, ClassSpec};
 use super::cores::{Cores, Idle, Workers};
 use super::file::File;
 use super::rule::{self, Match, Rule};
 use super::section::Section;
-use super::wire::{self, Mode, Overhead, Wire};
+use super::share::{self, Percent, Share};
+use super::wire::{self, Mode, Wire};
+use crate::classify::{Apps, Class, Rules};
 use crate::units::Rate;
+use crate::wire::protocol;
 
 /// Judges the whole file; `None`, or something reported, means that it holds no policy.
 pub(super) fn config(file: &File<'_>) -> Option<Config> {
@@ -26,7 +29,7 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let links = wire.iter().flat_map(|wire| [("wire.download", wire.download), ("wire.upload", wire.upload)]);
     let links: Vec<_> = links.filter_map(|(key, rate)| Some((key, rate?))).collect();
     let classes = classes(&root.sections("class"), &links);
-    let rules = root.sections("rule").into_iter().filter_map(rule).collect();
+    let rules = rules(root.sections("rule"));
     Some(Config { wire: wire?, cores, classes, rules, warnings: Vec::new() })
 }
 
@@ -49,7 +52,7 @@ fn wire(section: Section<'_>) -> Option<Wire> {
     let outside = section.text("outside", wire::interface);
     let download = section.text("download", wire::link_rate).map(Spanned::into_inner);
     let upload = section.text("upload", wire::link_rate).map(Spanned::into_inner);
-    let overhead = section.text_or_number("overhead", Overhead::from_str);
+    let overhead = section.text_or_number("overhead", wire::overhead);
     let mode = section.text("mode", Mode::from_str);
     let queue = section.text("queue", wire::queue);
     let (inside, outside) = (inside?, outside?);
@@ -100,20 +103,20 @@ fn workers(section: &Section<'_>, control: usize, list: &Spanned<Vec<Spanned<u32
 }
 
 /// Reads the tables `[[class]]` over the defaults; `links` are the keys and rates of the wire's limits.
-fn classes(sections: &[Section<'_>], links: &[(&str, Rate)]) -> [Class; ClassName::ALL.len()] {
-    let mut classes = ClassName::ALL.map(Class::of);
-    let mut lines = [None; ClassName::ALL.len()];
+fn classes(sections: &[Section<'_>], links: &[(&str, Rate)]) -> [ClassSpec; Class::OPERATORS.len()] {
+    let mut classes = ClassSpec::DEFAULTS;
+    let mut lines = [None; Class::OPERATORS.len()];
     let mut last_guarantee = None;
     let mut all_sound = true;
     for section in sections {
         let problems = section.file.problem_count();
-        if let Some(Adjusted { class, name_at, guarantee_at }) = class(section, links) {
-            let line = lines[class.name as usize].replace(section.file.line(section.at));
-            if let Some(line) = line {
+        if let Some(Adjusted { spec, name_at, guarantee_at }) = class(section, links) {
+            let index = usize::from(spec.class.slot() - Class::OPERATORS[0].slot());
+            if let Some(line) = lines[index].replace(section.file.line(section.at)) {
                 let want = format!("each class once: it's on line {line}");
-                section.report(name_at, "name", format!("{} again", class.name), want);
+                section.report(name_at, "name", format!("{} again", spec.class), want);
             }
-            classes[class.name as usize] = class;
+            classes[index] = spec;
             last_guarantee = guarantee_at.map(|at| (section, at)).or(last_guarantee);
         }
         all_sound &= section.file.problem_count() == problems;
@@ -128,7 +131,7 @@ fn classes(sections: &[Section<'_>], links: &[(&str, Rate)]) -> [Class; ClassNam
 
 /// A class as one table `[[class]]` makes it, and where that stands.
 struct Adjusted {
-    class: Class,
+    spec: ClassSpec,
     name_at: usize,
     guarantee_at: Option<usize>,
 }
@@ -137,22 +140,22 @@ fn class(section: &Section<'_>, links: &[(&str, Rate)]) -> Option<Adjusted> {
     let problems = section.file.problem_count();
     section.refuse_unknown();
     section.require("name");
-    let name = section.text("name", ClassName::from_str);
+    let name = section.text("name", class::name);
     let guarantee = section.text("guarantee", Share::from_str);
-    let ceiling = section.text("ceiling", super::class::ceiling);
+    let ceiling = section.text("ceiling", share::above_zero);
     let priority = section.number("priority", 0..=7);
     let weight = section.number("weight", 1..=100);
     let [guarantee_at, ceiling_at] = [&guarantee, &ceiling].map(|share| share.as_ref().map(|share| share.span().start));
-    let name_at = name.as_ref()?.span().start;
-    let default = Class::of(name?.into_inner());
-    let class = Class {
-        name: default.name,
+    let name = name?;
+    let default = ClassSpec::DEFAULTS.into_iter().find(|spec| spec.class == *name.get_ref())?;
+    let spec = ClassSpec {
+        class: default.class,
         guarantee: guarantee.map_or(default.guarantee, Spanned::into_inner),
         ceiling: ceiling.map_or(default.ceiling, Spanned::into_inner),
         priority: priority.map_or(default.priority, |priority| priority.into_inner() as u8),
         weight: weight.map_or(default.weight, Spanned::into_inner),
     };
-    let (guarantee, ceiling) = (class.guarantee, class.ceiling);
+    let (guarantee, ceiling) = (spec.guarantee, spec.ceiling);
     if section.file.problem_count() == problems && is_less(ceiling, guarantee, links) {
         match (ceiling_at, guarantee_at) {
             (Some(at), _) => section.report(at, "ceiling", ceiling, format!("at least the guarantee, {guarantee}")),
@@ -162,7 +165,7 @@ fn class(section: &Section<'_>, links: &[(&str, Rate)]) -> Option<Adjusted> {
             (None, None) => {}
         }
     }
-    Some(Adjusted { class, name_at, guarantee_at })
+    Some(Adjusted { spec, name_at: name.span().start, guarantee_at })
 }
 
 /// Whether `a` is less than `b` on some link, or on every conceivable one.
@@ -175,8 +178,8 @@ fn is_less(a: Share, b: Share, links: &[(&str, Rate)]) -> bool {
 }
 
 /// The sum of all guarantees and the limit, in words, if the sum is above it.
-fn excess(classes: &[Class], links: &[(&str, Rate)]) -> Option<(String, String)> {
-    let percent = |class: &Class| match class.guarantee {
+fn excess(classes: &[ClassSpec], links: &[(&str, Rate)]) -> Option<(String, String)> {
+    let percent = |spec: &ClassSpec| match spec.guarantee {
         Share::Percent(percent) => percent.0,
         Share::Rate(_) => 0,
     };
@@ -184,21 +187,29 @@ fn excess(classes: &[Class], links: &[(&str, Rate)]) -> Option<(String, String)>
     if percents > Percent::ALL {
         return Some((percents.to_string(), Percent::ALL.to_string()));
     }
-    let sum = |link| Rate(classes.iter().fold(0, |sum: u64, class| sum.saturating_add(class.guarantee.of(link).0)));
+    let sum = |link| Rate(classes.iter().fold(0, |sum: u64, spec| sum.saturating_add(spec.guarantee.of(link).0)));
     let (key, link) = links.iter().find(|&&(_, link)| sum(link) > link)?;
     Some((sum(*link).to_string(), format!("{link}, which is {key}")))
 }
 
-fn rule(section: Section<'_>) -> Option<Rule> {
+fn rules(sections: Vec<Section<'_>>) -> Vec<Rule> {
+    if let Some(further) = sections.get(Rules::MAX) {
+        further.file.report(further.at, "rule", format!("{} rules", sections.len()), format!("at most {}", Rules::MAX));
+    }
+    let apps = Apps::builtin();
+    sections.into_iter().filter_map(|section| rule(section, &apps)).collect()
+}
+
+fn rule(section: Section<'_>, apps: &Apps) -> Option<Rule> {
     section.refuse_unknown();
     section.require("match");
     section.require("class");
-    let class = section.text("class", ClassName::from_str);
-    let matches = section.section("match", "rule.match").map(matches);
+    let class = section.text("class", class::name);
+    let matches = section.section("match", "rule.match").map(|section| matches(section, apps));
     Some(Rule { matches: matches?, class: class?.into_inner(), line: section.file.line(section.at) })
 }
 
-fn matches(section: Section<'_>) -> Match {
+fn matches(section: Section<'_>, apps: &Apps) -> Match {
     section.refuse_unknown();
     if section.is_empty() {
         let want = "at least one key: an empty match would take every frame";
@@ -208,13 +219,13 @@ fn matches(section: Section<'_>) -> Match {
     one_family(&section, [("address", &address), ("inside", &inside), ("outside", &outside)]);
     let port = section.text_or_number("port", rule::ports);
     let protocol = section.text_or_number("protocol", rule::protocol).map(Spanned::into_inner);
-    if let (Some(port), Some(number)) = (&port, protocol.filter(|number| !rule::WITH_PORTS.contains(number))) {
+    if let (Some(port), Some(number)) = (&port, protocol.filter(|number| !protocol::has_ports(*number))) {
         let got = format!("a port with protocol {number}");
         section.report(port.span().start, "port", got, "tcp, udp or another protocol that has ports, or no protocol");
     }
     let [address, inside, outside] = [address, inside, outside].map(|prefix| prefix.map(Spanned::into_inner));
     Match {
-        app: section.text("app", rule::app).map(Spanned::into_inner),
+        app: section.text("app", |text| rule::app(text, apps)).map(Spanned::into_inner),
         address,
         inside,
         outside,

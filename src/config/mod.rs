@@ -18,7 +18,9 @@ mod check;
 mod wire;
 // Which core does what.
 mod cores;
-// The six classes and their shares.
+// Parts of the link.
+mod share;
+// What each of the six classes may have of the link.
 mod class;
 // Which frames belong to which class.
 mod rule;
@@ -29,14 +31,16 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-pub use class::{Class, ClassName, Percent, Share};
+pub use class::ClassSpec;
 pub use cores::{Cores, Idle, Workers};
 pub use error::{Errors, Problem};
 pub use ipnet::IpNet;
 pub use key::{Absent, KEYS, Key};
 pub use rule::{Match, Rule};
-pub use wire::{Mode, Overhead, Wire};
+pub use share::{MIN_RATE, Percent, Share};
+pub use wire::{Mode, Wire};
 
+use crate::classify::Class;
 use crate::units::Wanted;
 
 /// The most bytes that a policy file may have.
@@ -49,8 +53,8 @@ pub struct Config {
     pub wire: Wire,
     /// Which core does what.
     pub cores: Cores,
-    /// The six classes, in the order of [`ClassName::ALL`].
-    pub classes: [Class; ClassName::ALL.len()],
+    /// The six classes, in the order of [`Class::OPERATORS`].
+    pub classes: [ClassSpec; Class::OPERATORS.len()],
     /// The rules, in the order of the file: the first match wins.
     pub rules: Vec<Rule>,
     /// What is allowed but hardly meant; for whoever loads the policy to show.
@@ -63,7 +67,7 @@ impl Config {
         Config {
             wire: Wire::between("inside".into(), "outside".into()),
             cores: Cores::default(),
-            classes: ClassName::ALL.map(Class::of),
+            classes: ClassSpec::DEFAULTS,
             rules: Vec::new(),
             warnings: Vec::new(),
         }

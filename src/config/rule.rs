@@ -5,8 +5,10 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
-use super::ClassName;
+use super::key::nearest;
+use crate::classify::{Apps, Class};
 use crate::units::Wanted;
+use crate::wire::{dscp, protocol};
 
 /// One rule: what matches belongs to the class.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +16,7 @@ pub struct Rule {
     /// What a frame must be.
     pub matches: Match,
     /// Where it belongs then.
-    pub class: ClassName,
+    pub class: Class,
     /// The line of the file, from 1, where the rule begins.
     pub line: u32,
 }
@@ -22,7 +24,7 @@ pub struct Rule {
 /// What a frame must be: everything that is `Some`, and at least one thing is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Match {
-    /// The application, by its name.
+    /// The application, by its name in [`Apps::builtin`].
     pub app: Option<String>,
     /// The prefix, without host bits, that holds one of the two addresses.
     pub address: Option<IpNet>,
@@ -34,35 +36,23 @@ pub struct Match {
     pub port: Option<RangeInclusive<u16>>,
     /// The IP protocol.
     pub protocol: Option<u8>,
-    /// The identifier of the outermost VLAN tag, at most 4094; 0 for a tag that only carries a priority.
+    /// The identifier of one of the two outermost VLAN tags, at most 4094; 0 for a tag that only carries a priority, never
+    /// for no tag.
     pub vlan: Option<u16>,
     /// The differentiated services codepoint, at most 63.
     pub dscp: Option<u8>,
 }
 
-/// The protocols that have names in policy files (IANA, "Assigned Internet Protocol Numbers").
-const PROTOCOLS: [(&str, u8); 13] = [
-    ("icmp", 1),
-    ("igmp", 2),
-    ("tcp", 6),
-    ("udp", 17),
-    ("dccp", 33),
-    ("gre", 47),
-    ("esp", 50),
-    ("ah", 51),
-    ("icmp6", 58),
-    ("ospf", 89),
-    ("vrrp", 112),
-    ("sctp", 132),
-    ("udplite", 136),
-];
-
-/// The protocols that have ports.
-pub(super) const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
-
-/// Reads the name of an application.
-pub(super) fn app(text: &str) -> Result<String, Wanted> {
-    if text.is_empty() { Err(Wanted::new("the name of an application")) } else { Ok(text.into()) }
+/// Reads the name of one of `apps`.
+pub(super) fn app(text: &str, apps: &Apps) -> Result<String, Wanted> {
+    if apps.id(text).is_some() {
+        return Ok(text.into());
+    }
+    let names: Vec<_> = apps.names().collect();
+    Err(match nearest(text, &names) {
+        Some(name) => Wanted::new(name.to_owned()),
+        None => Wanted::new("an application of the port table, like \"ssh\"; docs/classification.md tells where it is"),
+    })
 }
 
 /// Reads a prefix, or an address alone.
@@ -94,33 +84,33 @@ pub(super) fn ports(text: &str) -> Result<RangeInclusive<u16>, Wanted> {
 
 /// Reads a protocol by name or number.
 pub(super) fn protocol(text: &str) -> Result<u8, Wanted> {
-    let named = PROTOCOLS.iter().find(|(name, _)| *name == text).map(|&(_, number)| number);
-    named.or_else(|| text.parse().ok()).ok_or_else(|| {
-        let names = PROTOCOLS.map(|(name, _)| name).join(", ");
+    protocol::number(text).or_else(|| text.parse().ok()).ok_or_else(|| {
+        let names = protocol::NAMES.map(|(name, _)| name).join(", ");
         Wanted::new(format!("one of {names}, or a number from 0 to 255"))
     })
 }
 
-/// Reads a DSCP by its name (RFC 2474, 2597, 3246, 5865, 8622), in any case, or by its number.
+/// Reads a DSCP by name, in any case, or by number.
 pub(super) fn dscp(text: &str) -> Result<u8, Wanted> {
-    let digit =
-        |digit: u8, range: RangeInclusive<u8>| Some(digit.wrapping_sub(b'0')).filter(|digit| range.contains(digit));
-    let named = match *text.to_ascii_uppercase().as_bytes() {
-        [b'C', b'S', class] => digit(class, 0..=7).map(|class| class * 8),
-        [b'A', b'F', class, drop] => {
-            digit(class, 1..=4).zip(digit(drop, 1..=3)).map(|(class, drop)| class * 8 + drop * 2)
-        }
-        [b'E', b'F'] => Some(46),
-        [b'V', b'A'] => Some(44),
-        [b'L', b'E'] => Some(1),
-        _ => text.parse().ok().filter(|&number| number <= 63),
-    };
-    named.ok_or_else(|| Wanted::new("EF, VA, LE, CS0 to CS7, AF11 to AF43, or a number from 0 to 63"))
+    let number = || text.parse().ok().filter(|&number| number <= dscp::MAX);
+    dscp::number(text)
+        .or_else(number)
+        .ok_or_else(|| Wanted::new("EF, VA, LE, CS0 to CS7, AF11 to AF43, or a number from 0 to 63"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn applications() {
+        let apps = Apps::builtin();
+        assert_eq!(app("ssh", &apps).as_deref(), Ok("ssh"));
+        for (text, wanted) in [("shh", "want ssh"), ("bit-torrent", "want bittorrent"), ("SNMP", "want an app")] {
+            assert!(app(text, &apps).unwrap_err().to_string().starts_with(wanted), "{text}");
+        }
+        assert!(app("", &apps).is_err() && app("unknown", &apps).is_err());
+    }
 
     #[test]
     fn prefixes() {
@@ -155,16 +145,8 @@ mod tests {
     }
 
     #[test]
-    fn every_assigned_dscp_has_its_name() {
-        let assured =
-            (1..=4).flat_map(|class| (1..=3).map(move |drop| (format!("AF{class}{drop}"), class * 8 + drop * 2)));
-        let selectors = (0..=7).map(|class| (format!("CS{class}"), class * 8));
-        let others =
-            [("EF", 46), ("va", 44), ("le", 1), ("0", 0), ("63", 63)].map(|(name, number)| (name.into(), number));
-        for (name, number) in assured.chain(selectors).chain(others) {
-            assert_eq!(dscp(&name), Ok(number), "{name}");
-        }
-        assert_eq!(dscp("AF43"), Ok(38));
+    fn code_points() {
+        assert_eq!((dscp("EF"), dscp("af43"), dscp("0"), dscp("63")), (Ok(46), Ok(38), Ok(0), Ok(63)));
         for text in ["", "64", "CS8", "AF44", "AF10", "AF51", "BE", "EF ", "CS", "AF1"] {
             assert!(dscp(text).is_err(), "{text}");
         }

@@ -2,7 +2,9 @@
 
 use std::str::FromStr;
 
+use super::share::rate;
 use super::word;
+use crate::qos::Overhead;
 use crate::units::{Nanos, Rate, Wanted};
 
 /// One pair of ports, with the rates of the link behind it.
@@ -12,9 +14,9 @@ pub struct Wire {
     pub inside: String,
     /// The interface towards the internet.
     pub outside: String,
-    /// The rate of what leaves by the inside port, above zero; `None` for no limit.
+    /// The rate of what leaves by the inside port; `None` for no limit.
     pub download: Option<Rate>,
-    /// The rate of what leaves by the outside port, above zero; `None` for no limit.
+    /// The rate of what leaves by the outside port; `None` for no limit.
     pub upload: Option<Rate>,
     /// What the link adds to each frame.
     pub overhead: Overhead,
@@ -30,40 +32,6 @@ impl Wire {
         let queue = Nanos::from_millis(50);
         let (overhead, mode) = (Overhead::ETHERNET, Mode::Enforce);
         Wire { inside, outside, download: None, upload: None, overhead, mode, queue }
-    }
-}
-
-/// What a frame costs on the link beyond its bytes from the destination address to the end of the payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Overhead {
-    /// Bytes added to every frame, at most 256.
-    pub bytes: u32,
-    /// A shorter frame counts as this many bytes before `bytes` are added.
-    pub min_frame: u32,
-}
-
-impl Overhead {
-    /// The bytes of the frame alone.
-    pub const NONE: Overhead = Overhead { bytes: 0, min_frame: 0 };
-
-    /// Ethernet (IEEE 802.3 clauses 3 and 4): preamble and start delimiter 8, frame check sequence 4, gap 12, and frames of 60 at least.
-    pub const ETHERNET: Overhead = Overhead { bytes: 24, min_frame: 60 };
-
-    /// The most bytes that a link may add.
-    pub const BYTES_MAX: u32 = 256;
-}
-
-impl FromStr for Overhead {
-    type Err = Wanted;
-
-    /// Reads `none`, `ethernet`, or a number of bytes, which comes without a shortest frame.
-    fn from_str(text: &str) -> Result<Overhead, Wanted> {
-        if let Some(bytes) = text.parse().ok().filter(|&bytes| bytes <= Overhead::BYTES_MAX) {
-            return Ok(Overhead { bytes, min_frame: 0 });
-        }
-        word(text, &[("none", Overhead::NONE), ("ethernet", Overhead::ETHERNET)]).map_err(|wanted| {
-            Wanted::new(format!("{} or a number of bytes from 0 to {}", wanted.what(), Overhead::BYTES_MAX))
-        })
     }
 }
 
@@ -93,11 +61,25 @@ pub(super) fn interface(text: &str) -> Result<String, Wanted> {
     Err(Wanted::new("the name of an interface: at most 15 bytes, without spaces, slashes and colons"))
 }
 
-/// Reads a rate above zero.
+/// The most bytes that a link may add to each frame.
+const OVERHEAD_MAX: u32 = 256;
+
+/// Reads `none`, `ethernet`, or a number of bytes, which comes without a shortest frame.
+pub(super) fn overhead(text: &str) -> Result<Overhead, Wanted> {
+    if let Some(bytes) = text.parse().ok().filter(|&bytes| bytes <= OVERHEAD_MAX) {
+        return Ok(Overhead { bytes, min_frame: 0 });
+    }
+    word(text, &[("none", Overhead::NONE), ("ethernet", Overhead::ETHERNET)])
+        .map_err(|wanted| Wanted::new(format!("{} or a number of bytes from 0 to {OVERHEAD_MAX}", wanted.what())))
+}
+
+/// Reads the rate of a link.
 pub(super) fn link_rate(text: &str) -> Result<Rate, Wanted> {
-    match text.parse()? {
-        Rate(0) => Err(Wanted::new("a rate above zero, or no such key for no limit")),
-        rate => Ok(rate),
+    match rate(text) {
+        Err(wanted) if text.parse() == Ok(Rate(0)) => {
+            Err(Wanted::new(format!("{}, or no such key for no limit", wanted.what())))
+        }
+        read => read,
     }
 }
 
@@ -124,19 +106,22 @@ mod tests {
 
     #[test]
     fn overhead_is_a_kind_or_a_number() {
-        assert_eq!("none".parse(), Ok(Overhead::NONE));
-        assert_eq!("ethernet".parse(), Ok(Overhead::ETHERNET));
-        assert_eq!("256".parse(), Ok(Overhead { bytes: 256, min_frame: 0 }));
+        assert_eq!(overhead("none"), Ok(Overhead::NONE));
+        assert_eq!(overhead("ethernet"), Ok(Overhead::ETHERNET));
+        assert_eq!(overhead("256"), Ok(Overhead { bytes: 256, min_frame: 0 }));
         for text in ["257", "-1", "", "Ethernet", "4294967296"] {
             let wanted = "want \"none\" or \"ethernet\" or a number of bytes from 0 to 256";
-            assert_eq!(Overhead::from_str(text).unwrap_err().to_string(), wanted, "{text}");
+            assert_eq!(overhead(text).unwrap_err().to_string(), wanted, "{text}");
         }
     }
 
     #[test]
     fn limits_have_bounds() {
-        assert_eq!(link_rate("1bit"), Ok(Rate(1)));
-        assert!(link_rate("0mbit").is_err());
+        assert_eq!(link_rate("1kbit"), Ok(Rate(1_000)));
+        let wanted = "want a rate from 1kbit to 100000gbit";
+        assert_eq!(link_rate("999bit").unwrap_err().to_string(), wanted);
+        let zero = link_rate("0mbit").unwrap_err().to_string();
+        assert_eq!(zero, format!("{wanted}, or no such key for no limit"));
         assert!(queue("100us").is_ok() && queue("10s").is_ok());
         assert!(queue("99us").is_err() && queue("10.1s").is_err() && queue("0ms").is_err());
     }

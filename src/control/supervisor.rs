@@ -15,7 +15,7 @@ use crate::flow::FlowTable;
 use crate::frame::{Side, homes};
 use crate::port::xdp::{self, Options, Wire, XdpRx, XdpTx};
 use crate::telemetry::Snapshot;
-use crate::telemetry::snapshot::Sources;
+use crate::telemetry::snapshot::{Memory, Sources};
 use crate::time::{Clock, MonotonicClock};
 use crate::units::Nanos;
 
@@ -28,6 +28,9 @@ const FLOWS: usize = 1 << 17;
 /// What a frame may have beyond the MTU: an Ethernet header and one VLAN tag (`is_skb_forwardable` in the kernel's net/core/dev.c).
 const LINK_HEADER: u32 = 18;
 
+/// The nice value of workers. A real-time policy would let a worker that spins starve the kernel's own threads on its core.
+const HIGHEST_PRIORITY: i32 = -20;
+
 /// How long queues may run empty after the order to stop.
 const DRAIN: Nanos = Nanos::from_millis(100);
 
@@ -38,10 +41,10 @@ pub enum Error {
     #[error(transparent)]
     Port(#[from] xdp::Error),
     /// A worker's event descriptors could not be made.
-    #[error("can't make a worker's event descriptors")]
+    #[error("can't make a worker's event descriptors: {0}")]
     Idle(#[source] std::io::Error),
     /// A worker's thread could not be started.
-    #[error("can't start a worker's thread")]
+    #[error("can't start a worker's thread: {0}")]
     Thread(#[source] std::io::Error),
     /// The policy names a core that this machine doesn't have.
     #[error("core {wanted} is not there or not allowed to this process: cores are {}", list(.available))]
@@ -152,7 +155,11 @@ fn spawn(
         .name(format!("worker-{index}"))
         .spawn(move || {
             if !core_affinity::set_for_current(core) {
-                tracing::warn!(core = core.id, "could not pin the worker to its core");
+                tracing::warn!("could not pin a worker to core {}", core.id);
+            }
+            // On Linux this is the calling thread's own priority: whatever else runs on the core waits for the frames.
+            if let Err(error) = rustix::process::setpriority_process(None, HIGHEST_PRIORITY) {
+                tracing::warn!("could not raise a worker's priority, so other programs may delay frames: {error}");
             }
             worker.run(&clock, &stop)
         })
@@ -181,6 +188,7 @@ fn close(workers: Vec<XdpWorker>, clock: &MonotonicClock, start: Nanos) -> Snaps
         losses: Side::BOTH.map(|side| ingress.losses(side)),
         queued: egress.queued(),
         in_transmit: egress.in_transmit(),
+        memory: Memory { frames: ingress.frames(), home: ingress.idle_frames() },
         span: stopped.since(start),
     })
 }

@@ -1,6 +1,6 @@
 //! The lock-free priority rings between the halves: one ring per band, the first band first.
 
-use crate::frame::Frame;
+use crate::frame::{Burst, Frame};
 
 /// The number of priority bands: control; voice and gaming; video and web; file and background.
 pub const BANDS: usize = crate::classify::BANDS;
@@ -32,11 +32,22 @@ pub fn bands(capacity: usize) -> (BandSender, BandReceiver) {
 }
 
 impl BandSender {
-    /// Pushes `frame` into `band`, or gives it back if the ring is full. A band that doesn't exist is the last.
+    /// How many of `count` frames `band` has room for.
     #[inline]
-    pub fn push(&mut self, band: u8, frame: Frame) -> Result<(), Frame> {
-        let band = usize::from(band).min(BANDS - 1);
-        self.rings[band].push(frame).map_err(|rtrb::PushError::Full(frame)| frame)
+    pub fn room(&mut self, band: usize, count: usize) -> usize {
+        match self.rings[band].write_chunk_uninit(count) {
+            Ok(_) => count,
+            Err(rtrb::chunks::ChunkError::TooFewSlots(room)) => room,
+        }
+    }
+
+    /// Pushes all of `burst` into `band` in one go; there must be [`BandSender::room`].
+    #[inline]
+    pub fn push(&mut self, band: usize, burst: &mut Burst) {
+        let Ok(room) = self.rings[band].write_chunk_uninit(burst.len()) else {
+            panic!("{} frames for a ring without room for them", burst.len())
+        };
+        room.fill_from_iter(burst.drain(..));
     }
 }
 

@@ -39,11 +39,11 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Counts one frame of `bytes`.
+    /// Counts `frames` that have `bytes` together.
     #[inline]
-    pub fn add(&self, bytes: u32) {
-        self.frames.add(1);
-        self.bytes.add(u64::from(bytes));
+    pub fn add(&self, frames: u64, bytes: u64) {
+        self.frames.add(frames);
+        self.bytes.add(bytes);
     }
 
     /// The values now.

@@ -132,9 +132,7 @@ impl<T: Tx> Egress<T> {
             loop {
                 way.port.complete(&self.table, now, &mut done);
                 let count = done.len();
-                for frame in done.drain(..) {
-                    self.returns.send(&self.table, frame, Owner::Transmit);
-                }
+                self.returns.send_burst(&self.table, &mut done, Owner::Transmit);
                 total += count;
                 if count < BURST {
                     break;
@@ -188,7 +186,7 @@ impl<T: Tx> Egress<T> {
             while burst.len() < room {
                 let Some(frame) = way.tree.dequeue(table, now) else { break };
                 let slot = table.slot(&frame);
-                counts.submitted[slot.side as usize][usize::from(slot.class)].add(slot.wire_len);
+                counts.submitted[slot.side as usize][usize::from(slot.class)].add(1, u64::from(slot.wire_len));
                 if measured & (1 << slot.class) == 0 {
                     measured |= 1 << slot.class;
                     sojourn.record(slot.class, now.since(slot.arrived));

@@ -3,11 +3,11 @@
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::bands::BandSender;
+use super::bands::{BANDS, BandSender};
 use super::counters::IngressCounts;
 use super::drop::DropReason;
-use super::judge::{Decision, Decisions, Judge};
-use crate::frame::{Burst, Frame, Home, Owner, Side, Table};
+use super::judge::Judge;
+use crate::frame::{Burst, Home, Owner, Side, Table};
 use crate::port::{Rx, RxLosses};
 use crate::units::Nanos;
 
@@ -51,9 +51,14 @@ impl<R: Rx> Ingress<R> {
         self.ports.iter().filter(|(at, _)| *at == side).map(|(_, port)| port.losses()).sum()
     }
 
-    /// Frames that are free, or lent to the ports.
-    pub fn idle_frames(&self) -> usize {
-        self.home.free() + self.ports.iter().map(|(_, port)| port.lent() as usize).sum::<usize>()
+    /// The frames of the home.
+    pub fn frames(&self) -> u64 {
+        u64::from(self.home.frames())
+    }
+
+    /// Frames of the home that are free, or lent to the ports.
+    pub fn idle_frames(&self) -> u64 {
+        self.home.free() as u64 + self.ports.iter().map(|(_, port)| u64::from(port.lent())).sum::<u64>()
     }
 
     /// Takes back what came home.
@@ -82,16 +87,14 @@ impl<R: Rx> Ingress<R> {
     pub fn turn(&mut self, now: Nanos) -> usize {
         self.home.collect();
         let mut received = 0;
-        let (mut burst, mut decisions) = (Burst::new(), Decisions::new());
+        let mut burst = Burst::new();
         for index in 0..self.ports.len() {
             let (side, port) = &mut self.ports[index];
             let side = *side;
             port.receive(&self.table, now, &mut burst);
             received += burst.len();
-            self.judge.decide(&self.table, &burst, side, now, &self.counts, &mut decisions);
-            for (frame, decision) in burst.drain(..).zip(&decisions) {
-                self.forward(frame, side, *decision, now);
-            }
+            self.judge.decide(&self.table, &mut burst, side, now, &self.counts);
+            self.forward(&mut burst, side, now);
         }
         self.refill();
         debug_assert!(self.counts.balanced(), "{:?}", self.counts);
@@ -104,29 +107,34 @@ impl<R: Rx> Ingress<R> {
         }
     }
 
-    /// Notes in the frame's slot what was decided, and pushes it into the ring of its band.
+    /// Notes in each frame's slot what follows from its class, and pushes the frames of each band together.
     #[inline]
-    fn forward(&mut self, mut frame: Frame, side: Side, decision: Decision, now: Nanos) {
-        let wire_len = self.table.slot(&frame).wire_len;
-        self.counts.received[side as usize].add(wire_len);
-        let class = decision.verdict.class.slot();
-        let policy = self.judge.policy();
-        let slot = self.table.slot_mut(&mut frame);
-        slot.arrived = now;
-        slot.side = side;
-        slot.class = class;
-        slot.flow_hash = decision.flow_hash;
-        slot.leaf = policy.leaves[usize::from(class)];
-        slot.band = policy.bands[usize::from(class)];
-        let band = slot.band;
-        self.table.pass(&frame, Owner::Ingress, Owner::Ring);
-        match self.bands.push(band, frame) {
-            Ok(()) => self.counts.pushed[side as usize][usize::from(class)].add(wire_len),
-            Err(frame) => {
-                self.counts.dropped.add(side, class, DropReason::RingFull);
-                self.table.pass(&frame, Owner::Ring, Owner::Ingress);
-                self.home.give(&self.table, frame);
+    fn forward(&mut self, burst: &mut Burst, side: Side, now: Nanos) {
+        let Ingress { table, home, bands, judge, counts, .. } = self;
+        let policy = judge.policy();
+        let mut groups: [Burst; BANDS] = Default::default();
+        let (frames, mut bytes) = (burst.len() as u64, 0);
+        for mut frame in burst.drain(..) {
+            let slot = table.slot_mut(&mut frame);
+            slot.arrived = now;
+            slot.side = side;
+            slot.leaf = policy.leaves[usize::from(slot.class)];
+            slot.band = policy.bands[usize::from(slot.class)];
+            bytes += u64::from(slot.wire_len);
+            groups[usize::from(slot.band)].push(frame);
+        }
+        counts.received[side as usize].add(frames, bytes);
+        for (band, group) in groups.iter_mut().enumerate().filter(|(_, group)| !group.is_empty()) {
+            for frame in group.drain(bands.room(band, group.len())..) {
+                counts.dropped.add(side, table.slot(&frame).class, DropReason::RingFull);
+                home.give(table, frame);
             }
+            for frame in &*group {
+                let slot = table.slot(frame);
+                counts.pushed[side as usize][usize::from(slot.class)].add(1, u64::from(slot.wire_len));
+                table.pass(frame, Owner::Ingress, Owner::Ring);
+            }
+            bands.push(band, group);
         }
     }
 }

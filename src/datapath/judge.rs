@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
-
 use super::counters::IngressCounts;
 use super::policy::Policy;
 use crate::classify::Verdict;
 use crate::flow::{Direction, FlowTable, Key, Place, Record};
-use crate::frame::{BURST, Frame, Side, Table};
+use crate::frame::{BURST, Burst, Side, Table};
 use crate::units::Nanos;
 use crate::wire::Packet;
 
@@ -22,12 +20,13 @@ pub struct Judge {
     /// Takes the records of flows that leave the table, if anyone wants them.
     records: Option<rtrb::Producer<Record<Verdict>>>,
     policy: Arc<Policy>,
+    seen: [Seen; BURST],
 }
 
 impl Judge {
     /// A judge by `policy` who remembers what `flows` can hold.
     pub fn new(flows: FlowTable<Verdict>, policy: Arc<Policy>) -> Judge {
-        Judge { flows, records: None, policy }
+        Judge { flows, records: None, policy, seen: [Seen::NOTHING; BURST] }
     }
 
     /// Sends the records of flows that leave the table to `records`; what doesn't fit is counted and lost.
@@ -50,108 +49,96 @@ impl Judge {
         &mut self.flows
     }
 
-    /// Finds the verdict on each frame of a burst that came in at `side`; `decided` gets one for each, in order.
+    /// Finds the verdict on each frame of a burst that came in at `side`, and notes class and flow hash in the frame's slot.
     ///
     /// Three short loops come before the one that decides, so that the cache lines of all flows are on their way at once.
     #[inline]
-    pub fn decide(
-        &mut self,
-        table: &Table,
-        burst: &[Frame],
-        side: Side,
-        now: Nanos,
-        counts: &IngressCounts,
-        decided: &mut Decisions,
-    ) {
-        decided.clear();
-        let mut seen: ArrayVec<Seen, BURST> = burst.iter().map(|frame| Seen::read(table.bytes(frame))).collect();
-        for flow in seen.iter_mut().filter_map(|seen| seen.flow.as_mut()) {
-            flow.place = self.flows.place_of(flow.hash);
+    pub fn decide(&mut self, table: &Table, burst: &mut Burst, side: Side, now: Nanos, counts: &IngressCounts) {
+        let Judge { flows, records, policy, seen } = self;
+        for (seen, frame) in seen.iter_mut().zip(&*burst) {
+            seen.read(table.bytes(frame));
         }
-        for flow in seen.iter_mut().filter_map(|seen| seen.flow.as_mut()) {
-            flow.place = flow.place.and_then(|place| self.flows.holds(place, &flow.key));
+        let seen = &mut seen[..burst.len()];
+        for seen in &mut *seen {
+            seen.place = if seen.flow { flows.place_of(seen.hash) } else { None };
         }
-        for (frame, seen) in burst.iter().zip(&seen) {
-            decided.push(self.verdict(seen, table.bytes(frame), table.slot(frame).wire_len, side, now, counts));
+        for seen in &mut *seen {
+            seen.place = seen.place.filter(|place| flows.holds(*place, &seen.key));
         }
-    }
-
-    /// The verdict on one frame: cached with its flow, or made now.
-    #[inline]
-    fn verdict(
-        &mut self,
-        seen: &Seen,
-        bytes: &[u8],
-        wire_len: u32,
-        side: Side,
-        now: Nanos,
-        counts: &IngressCounts,
-    ) -> Decision {
-        let Judge { flows, records, policy } = self;
-        let packet = &seen.packet;
-        let Some(FlowSeen { key, direction, hash, place }) = &seen.flow else {
-            return Decision { verdict: policy.classifier.judge(packet, bytes, side), flow_hash: 0 };
-        };
-        let flow = flows.lookup_at(*place, key, *direction, *hash, now, |record| {
-            if let Some(records) = records
-                && records.push(record).is_err()
-            {
-                counts.records_lost.add(1);
-            }
-        });
+        let newcomers = flows.flows_seen();
         // A verdict that no rule can change with the marking holds for frames of any marking.
-        let dscp = if policy.classifier.uses_dscp() { packet.dscp() } else { 0 };
-        let verdict = match flow.verdict(policy.epoch, dscp) {
-            Some(verdict) => {
-                counts.flow_hits.add(1);
-                verdict
+        let marked = policy.classifier.uses_dscp();
+        let mut hits = 0;
+        for (frame, seen) in burst.iter_mut().zip(&*seen) {
+            if !seen.flow {
+                let verdict = judge(policy, table.bytes(frame), side);
+                let slot = table.slot_mut(frame);
+                (slot.class, slot.flow_hash) = (verdict.class.slot(), 0);
+                continue;
             }
-            None => {
-                counts.flow_misses.add(1);
-                let verdict = policy.classifier.judge(packet, bytes, side);
-                flow.judged(verdict, policy.epoch, dscp);
-                verdict
-            }
-        };
-        flow.count(*direction, wire_len, now);
-        Decision { verdict, flow_hash: (hash >> 32) as u32 ^ *direction as u32 }
+            let Seen { key, direction, hash, place, dscp, .. } = seen;
+            let flow = match place {
+                // No flow has come since the search, so none has left its place.
+                Some(place) if flows.flows_seen() == newcomers => flows.at(*place, now),
+                _ => flows.lookup(key, *direction, *hash, now, |record| {
+                    if let Some(records) = records
+                        && records.push(record).is_err()
+                    {
+                        counts.records_lost.add(1);
+                    }
+                }),
+            };
+            let dscp = if marked { *dscp } else { 0 };
+            let verdict = match flow.verdict(policy.epoch, dscp) {
+                Some(verdict) => {
+                    hits += 1;
+                    verdict
+                }
+                None => {
+                    counts.flow_misses.add(1);
+                    let verdict = judge(policy, table.bytes(frame), side);
+                    flow.judged(verdict, policy.epoch, dscp);
+                    verdict
+                }
+            };
+            let slot = table.slot_mut(frame);
+            flow.count(*direction, slot.wire_len, now);
+            (slot.class, slot.flow_hash) = (verdict.class.slot(), (hash >> 32) as u32 ^ *direction as u32);
+        }
+        counts.flow_hits.add(hits);
     }
 }
 
-/// What was decided about a frame.
+/// The verdict on a frame, made now: rare enough to read the frame again.
+#[cold]
+fn judge(policy: &Policy, frame: &[u8], side: Side) -> Verdict {
+    policy.classifier.judge(&Packet::parse(frame), frame, side)
+}
+
+/// What the cache must know of a frame; kept from burst to burst for the memory alone.
 #[derive(Clone, Copy, Debug)]
-pub struct Decision {
-    /// The verdict.
-    pub verdict: Verdict,
-    /// A hash that is equal for frames of one flow in one direction; zero without a flow.
-    pub flow_hash: u32,
-}
-
-/// The decisions about a burst, in its order.
-pub type Decisions = ArrayVec<Decision, BURST>;
-
-/// What was read of a frame.
 struct Seen {
-    packet: Packet,
-    flow: Option<FlowSeen>,
-}
-
-/// The flow of a frame, and where it stands in the table.
-struct FlowSeen {
     key: Key,
     direction: Direction,
+    /// Whether the frame belongs to a flow; if not, all else means nothing.
+    flow: bool,
+    dscp: u8,
     hash: u64,
+    /// Where the flow stands in the table, if it is there.
     place: Option<Place>,
 }
 
 impl Seen {
+    const NOTHING: Seen =
+        Seen { key: Key::NONE, direction: Direction::Rising, flow: false, dscp: 0, hash: 0, place: None };
+
     #[inline]
-    fn read(frame: &[u8]) -> Seen {
+    fn read(&mut self, frame: &[u8]) {
         let packet = Packet::parse(frame);
-        let flow = Key::of(&packet, frame).map(|(key, direction)| {
-            let hash = key.hash(FLOW_SEED);
-            FlowSeen { key, direction, hash, place: None }
-        });
-        Seen { packet, flow }
+        let key = Key::of(&packet, frame);
+        self.flow = key.is_some();
+        if let Some((key, direction)) = key {
+            (self.key, self.direction, self.dscp, self.hash) = (key, direction, packet.dscp(), key.hash(FLOW_SEED));
+        }
     }
 }

@@ -34,70 +34,57 @@ impl Direction {
 /// for all fragments, first and later, so that the fragments of a packet stay together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    low: [u8; 16],
-    high: [u8; 16],
-    low_port: u16,
-    high_port: u16,
-    vlan: [u16; 2],
-    protocol: u8,
-    /// ICMPv6 messages of the link itself (neighbour and group discovery) share no flow with the pings of the same hosts:
-    /// they are treated differently and a flow has one verdict.
-    link_local: bool,
+    /// The address of each end, IPv4 among the IPv6 addresses; in halves, because the alignment of a `u128` wastes space.
+    low: [u64; 2],
+    high: [u64; 2],
+    /// From the top: the port of each end, 16 bits; the identifier of each VLAN, 12 bits; the protocol, 8 bits.
+    rest: u64,
 }
 
 impl Key {
-    /// The key of no flow, for places that are free.
-    pub(super) const NONE: Key =
-        Key { low: [0; 16], high: [0; 16], low_port: 0, high_port: 0, vlan: [0; 2], protocol: 0, link_local: false };
+    /// The key of no flow.
+    pub const NONE: Key = Key { low: [0; 2], high: [0; 2], rest: 0 };
 
     /// The key of `packet` and the direction in which it goes; `None` if it isn't IP.
     #[inline]
     pub fn of(packet: &Packet, frame: &[u8]) -> Option<(Key, Direction)> {
         let (source, destination) = packet.addresses(frame)?;
-        let (source_port, destination_port) =
-            if packet.fragment == Fragment::Whole && protocol::has_ports(packet.protocol) {
-                (packet.source_port, packet.destination_port)
-            } else {
-                (0, 0)
-            };
-        let key = Key {
-            low: source,
-            high: destination,
-            low_port: source_port,
-            high_port: destination_port,
-            vlan: packet.vlan,
-            protocol: packet.protocol,
-            link_local: is_link_local_icmpv6(packet),
-        };
-        if (u128::from_be_bytes(source), source_port) <= (u128::from_be_bytes(destination), destination_port) {
-            Some((key, Direction::Rising))
+        let source = (u128::from_be_bytes(source), port_of(packet, packet.source_port));
+        let destination = (u128::from_be_bytes(destination), port_of(packet, packet.destination_port));
+        Some(if source <= destination {
+            (Key::new(source, destination, packet), Direction::Rising)
         } else {
-            let turned =
-                Key { low: destination, high: source, low_port: destination_port, high_port: source_port, ..key };
-            Some((turned, Direction::Falling))
-        }
+            (Key::new(destination, source, packet), Direction::Falling)
+        })
+    }
+
+    #[inline]
+    fn new(low: (u128, u16), high: (u128, u16), packet: &Packet) -> Key {
+        // ICMPv6 messages of the link itself (neighbour and group discovery) share no flow with the pings of the same hosts:
+        // they are treated differently and a flow has one verdict. A port, which ICMPv6 has not, tells them apart.
+        let ports = u64::from(low.1) << 16 | u64::from(high.1) | u64::from(is_link_local_icmpv6(packet));
+        let vlan = u64::from(packet.vlan[0]) << 12 | u64::from(packet.vlan[1]);
+        Key { low: halves(low.0), high: halves(high.0), rest: ports << 32 | vlan << 8 | u64::from(packet.protocol) }
     }
 
     /// A hash of the whole key, the same on every run for the same `seed`; both 32-bit halves are well spread.
     #[inline]
     pub fn hash(&self, seed: u64) -> u64 {
         let mut hasher = FoldHasher::with_seed(seed, SharedSeed::global_fixed());
-        hasher.write_u128(u128::from_le_bytes(self.low));
-        hasher.write_u128(u128::from_le_bytes(self.high));
-        let ports = u64::from(self.low_port) << 16 | u64::from(self.high_port);
-        let vlan = u64::from(self.vlan[0]) << 16 | u64::from(self.vlan[1]);
-        hasher.write_u64(ports << 32 | vlan);
-        hasher.write_u64(u64::from(self.protocol) << 1 | u64::from(self.link_local));
+        hasher.write_u128(whole(self.low));
+        hasher.write_u128(whole(self.high));
+        hasher.write_u64(self.rest);
         hasher.finish()
     }
 
     /// The address and port from which packets in `direction` come.
     pub fn source(&self, direction: Direction) -> (IpAddr, u16) {
         let (address, port) = match direction {
-            Direction::Rising => (self.low, self.low_port),
-            Direction::Falling => (self.high, self.high_port),
+            Direction::Rising => (self.low, (self.rest >> 48) as u16),
+            Direction::Falling => (self.high, (self.rest >> 32) as u16),
         };
-        (Ipv6Addr::from(address).to_canonical(), port)
+        let port = if protocol::has_ports(self.protocol()) { port } else { 0 };
+        (Ipv6Addr::from_bits(whole(address)).to_canonical(), port)
     }
 
     /// The address and port to which packets in `direction` go.
@@ -107,13 +94,29 @@ impl Key {
 
     /// The IP protocol number.
     pub fn protocol(&self) -> u8 {
-        self.protocol
+        self.rest as u8
     }
 
     /// The identifiers of the two outer VLAN tags; zero where there is none.
     pub fn vlan(&self) -> [u16; 2] {
-        self.vlan
+        [(self.rest >> 20) as u16 & 0xfff, (self.rest >> 8) as u16 & 0xfff]
     }
+}
+
+#[inline]
+const fn halves(address: u128) -> [u64; 2] {
+    [(address >> 64) as u64, address as u64]
+}
+
+#[inline]
+const fn whole([high, low]: [u64; 2]) -> u128 {
+    (high as u128) << 64 | low as u128
+}
+
+/// `port`, if it is one, and each fragment of the packet would have it.
+#[inline]
+fn port_of(packet: &Packet, port: u16) -> u16 {
+    if packet.fragment == Fragment::Whole && protocol::has_ports(packet.protocol) { port } else { 0 }
 }
 
 /// Whether `packet` is an ICMPv6 message that only the link uses: MLD (RFC 2710, RFC 3810) or ND (RFC 4861).
@@ -127,7 +130,7 @@ fn is_link_local_icmpv6(packet: &Packet) -> bool {
 impl Key {
     /// A key that differs from those of other numbers.
     pub(super) fn numbered(n: u32) -> Key {
-        Key { low: u128::from(n).to_be_bytes(), low_port: n as u16, high: [0xff; 16], protocol: 17, ..Key::NONE }
+        Key { low: halves(n.into()), high: [u64::MAX; 2], rest: u64::from(n) << 48 | 17 }
     }
 }
 

@@ -21,13 +21,9 @@ pub struct FlowTable<V> {
     blank: V,
 }
 
-/// Where a flow stood when it was looked for.
+/// Where a flow stands, as long as no new flow comes.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
-    index: u32,
-    /// The flows that had come by then.
-    sequence: u64,
-}
+pub struct Place(u32);
 
 /// Who stands in the eight places, and when each was last seen.
 #[derive(Clone, Copy, Debug)]
@@ -42,17 +38,18 @@ struct Bucket {
 impl Bucket {
     const EMPTY: Bucket = Bucket { tags: [0; WAYS], seen: [0; WAYS] };
 
-    /// The places that hold `tag`, one bit each.
+    /// The places that hold `tag`, one bit each; the first place has bit 1, so that all eight are shifted alike and become
+    /// two vector comparisons.
     #[inline]
     fn places_of(&self, tag: u32) -> u32 {
-        (0..WAYS).fold(0, |places, way| places | u32::from(self.tags[way] == tag) << way)
+        (0..WAYS).fold(0, |places, way| places | u32::from(self.tags[way] == tag) << (way + 1))
     }
 
     /// The first free place, or else the one that has been silent longest.
     fn place_to_use(&self, stamp: u32) -> usize {
         match self.places_of(0) {
             0 => (0..WAYS).rev().max_by_key(|&way| stamp.wrapping_sub(self.seen[way])).unwrap_or(0),
-            free => free.trailing_zeros() as usize,
+            free => first(free),
         }
     }
 }
@@ -79,39 +76,24 @@ impl<V: Copy + Default> FlowTable<V> {
     /// are independent of each other, so the processor waits for many lines at once and not for one after the other.
     #[inline]
     pub fn place_of(&self, hash: u64) -> Option<Place> {
-        let index = hash as usize & (self.buckets.len() - 1);
-        match self.buckets[index].places_of(tag(hash)) {
-            0 => None,
-            places => Some(Place { index: (index * WAYS) as u32 + places.trailing_zeros(), sequence: self.sequence }),
-        }
+        let index = self.bucket_of(hash);
+        let places = self.buckets[index].places_of(tag(hash));
+        (places != 0).then(|| Place((index * WAYS + first(places)) as u32))
     }
 
-    /// `place` again, if the flow of `key` does stand there: reads the flow's own line.
+    /// Whether the flow of `key` does stand in `place`: reads the flow's own line.
     #[inline]
-    pub fn holds(&self, place: Place, key: &Key) -> Option<Place> {
-        (self.flows[place.index as usize].key() == key).then_some(place)
+    pub fn holds(&self, place: Place, key: &Key) -> bool {
+        self.flows[place.0 as usize].key() == key
     }
 
-    /// The flow of `key`, like [`FlowTable::lookup`], without a search if it still stands in `place`, where it was found.
+    /// The flow that stands in `place`, of which a packet has come: [`FlowTable::lookup`] without the search, right as long
+    /// as [`FlowTable::flows_seen`] is what it was when `place` was found.
     #[inline]
-    pub fn lookup_at(
-        &mut self,
-        place: Option<Place>,
-        key: &Key,
-        direction: Direction,
-        hash: u64,
-        now: Nanos,
-        evicted: impl FnMut(Record<V>),
-    ) -> &mut Flow<V> {
-        match place {
-            // No flow has come since, so none has left its place.
-            Some(place) if place.sequence == self.sequence => {
-                let index = place.index as usize;
-                self.buckets[index / WAYS].seen[index % WAYS] = stamp(now);
-                &mut self.flows[index]
-            }
-            _ => self.lookup(key, direction, hash, now, evicted),
-        }
+    pub fn at(&mut self, place: Place, now: Nanos) -> &mut Flow<V> {
+        let index = place.0 as usize;
+        self.buckets[index / WAYS].seen[index % WAYS] = stamp(now);
+        &mut self.flows[index]
     }
 
     /// The flow of `key`, whose hash is `hash`; a new one without verdict if it wasn't here.
@@ -126,11 +108,11 @@ impl<V: Copy + Default> FlowTable<V> {
         now: Nanos,
         evicted: impl FnMut(Record<V>),
     ) -> &mut Flow<V> {
-        let (index, tag, stamp) = (hash as usize & (self.buckets.len() - 1), tag(hash), stamp(now));
+        let (index, tag, stamp) = (self.bucket_of(hash), tag(hash), stamp(now));
         let bucket = &mut self.buckets[index];
         let mut places = bucket.places_of(tag);
         while places != 0 {
-            let way = places.trailing_zeros() as usize;
+            let way = first(places);
             let place = index * WAYS + way;
             if self.flows[place].key() == key {
                 bucket.seen[way] = stamp;
@@ -150,7 +132,7 @@ impl<V: Copy + Default> FlowTable<V> {
         now: Nanos,
         mut evicted: impl FnMut(Record<V>),
     ) -> &mut Flow<V> {
-        let (index, stamp) = (hash as usize & (self.buckets.len() - 1), stamp(now));
+        let (index, stamp) = (self.bucket_of(hash), stamp(now));
         let bucket = &mut self.buckets[index];
         let way = bucket.place_to_use(stamp);
         let flow = &mut self.flows[index * WAYS + way];
@@ -163,6 +145,11 @@ impl<V: Copy + Default> FlowTable<V> {
         *flow = Flow::new(*key, direction, self.sequence, now, self.blank);
         self.sequence += 1;
         flow
+    }
+
+    #[inline]
+    fn bucket_of(&self, hash: u64) -> usize {
+        hash as usize & (self.buckets.len() - 1)
     }
 
     /// Takes all flows out, in the order of their first packets. Allocates: for the end, not for the frame path.
@@ -203,6 +190,12 @@ impl<V: Copy + Default> FlowTable<V> {
 #[inline]
 fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32 | 1
+}
+
+/// The first of the places that [`Bucket::places_of`] found; there is one.
+#[inline]
+fn first(places: u32) -> usize {
+    places.trailing_zeros() as usize - 1
 }
 
 /// The time as the buckets keep it.

@@ -1,6 +1,6 @@
 //! Home ranges: the free frames of one ingress half, and the rings on which its frames come back.
 
-use super::{Frame, Owner, Table};
+use super::{Burst, Frame, Owner, Table};
 
 /// The free frames of one ingress half. Only the half that owns a home fills receive rings from it.
 #[derive(Debug)]
@@ -63,6 +63,19 @@ impl Returns {
         let home = if self.homes.len() == 1 { 0 } else { self.homes.partition_point(|(end, _)| *end <= frame.index()) };
         let sent = self.homes[home].1.push(frame);
         assert!(sent.is_ok(), "a return ring holds every frame of its home");
+    }
+
+    /// Sends all of `burst` home, in one piece if there is one home.
+    #[inline]
+    pub fn send_burst(&mut self, table: &Table, burst: &mut Burst, from: Owner) {
+        if let [(_, ring)] = &mut self.homes[..]
+            && let Ok(room) = ring.write_chunk_uninit(burst.len())
+        {
+            burst.iter().for_each(|frame| table.pass(frame, from, Owner::Home));
+            room.fill_from_iter(burst.drain(..));
+        } else {
+            burst.drain(..).for_each(|frame| self.send(table, frame, from));
+        }
     }
 }
 

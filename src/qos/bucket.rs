@@ -15,6 +15,9 @@ const BYTE: i64 = 8_000_000_000;
 /// The largest burst in bytes that the level can hold with room for debt.
 pub const MAX_BURST: u32 = 256 << 20;
 
+/// The highest rate: with it, what a bucket earns until it is full still fits.
+pub const MAX_RATE: Rate = Rate(100_000_000_000_000);
+
 /// A token bucket; full when made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
@@ -32,9 +35,9 @@ impl Bucket {
     ///
     /// # Panics
     ///
-    /// If the rate is zero or above 100 Tbit/s, or `burst` is above [`MAX_BURST`].
+    /// If the rate is zero or above [`MAX_RATE`], or `burst` is above [`MAX_BURST`].
     pub fn new(rate: Rate, burst: u32, now: Nanos) -> Bucket {
-        assert!(rate.0 > 0 && rate.0 <= 100_000_000_000_000, "rate {rate} out of range");
+        assert!(rate > Rate(0) && rate <= MAX_RATE, "rate {rate} out of range");
         assert!(burst <= MAX_BURST, "burst of {burst} bytes out of range");
         let burst = i64::from(burst) * BYTE;
         // Debt is bounded by one burst's worth plus one frame's worth; see `charge`.

@@ -74,6 +74,19 @@ pub struct Tree {
     bytes: u64,
     max_frames: u32,
     max_bytes: u64,
+    standing: Standing,
+}
+
+/// How the leaves stand at one instant, found out for each when it is first asked; one bit per leaf.
+#[derive(Debug, Default)]
+struct Standing {
+    at: Nanos,
+    /// Those that were looked at.
+    known: u32,
+    /// Of these, those that their ceiling lets send.
+    allowed: u32,
+    /// Of these again, those that have not had their guarantee.
+    promised: u32,
 }
 
 /// Leaves of equal priority and whose turn it is among them.
@@ -110,6 +123,7 @@ impl Tree {
             bytes: 0,
             max_frames: spec.max_frames,
             max_bytes: spec.max_bytes,
+            standing: Standing::default(),
         }
     }
 
@@ -173,6 +187,7 @@ impl Tree {
         if promised && let Some(guarantee) = &mut leaf.guarantee {
             guarantee.charge(cost);
         }
+        self.standing.note(index, leaf);
         if let Some(link) = &mut self.link {
             link.charge(cost);
         }
@@ -199,19 +214,18 @@ impl Tree {
     /// The leaf whose turn it is, and whether the frame counts against its guarantee.
     #[inline]
     fn choose(&mut self, now: Nanos) -> Option<(usize, bool)> {
-        let (mut promised, mut allowed) = (0u32, 0u32);
-        for index in bits(self.backlog) {
-            let leaf = &mut self.leaves[index];
-            leaf.refill(now);
-            if leaf.below_ceiling() {
-                allowed |= 1 << index;
-                promised |= u32::from(leaf.below_guarantee()) << index;
-            }
+        if self.standing.at != now {
+            self.standing = Standing { at: now, ..Standing::default() };
         }
+        for index in bits(self.backlog & !self.standing.known) {
+            self.leaves[index].refill(now);
+            self.standing.note(index, &self.leaves[index]);
+        }
+        let promised = self.backlog & self.standing.promised;
         if promised != 0 {
             return self.turn_among(promised).map(|index| (index, true));
         }
-        self.turn_among(allowed).map(|index| (index, false))
+        self.turn_among(self.backlog & self.standing.allowed).map(|index| (index, false))
     }
 
     /// Deficit round robin among the `candidates` of the first group that has any.
@@ -272,6 +286,19 @@ impl Tree {
             })
             .max_by_key(|index| (self.leaves[*index].band, self.leaves[*index].queue.bytes()))
             .expect("not all leaves of a full tree hold less than their share")
+    }
+}
+
+impl Standing {
+    /// Notes how `leaf` stands, which has been refilled.
+    #[inline]
+    fn note(&mut self, index: usize, leaf: &Leaf) {
+        let bit = 1 << index;
+        let allowed = if leaf.below_ceiling() { bit } else { 0 };
+        let promised = if leaf.below_guarantee() { allowed } else { 0 };
+        self.known |= bit;
+        self.allowed = self.allowed & !bit | allowed;
+        self.promised = self.promised & !bit | promised;
     }
 }
 

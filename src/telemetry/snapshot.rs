@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub classes: Vec<ClassAccount>,
     /// Frames by where they are; what came in is the sum of the rest.
     pub balance: Balance,
+    /// The frames of the memory, and how many of them are free or lent to a port to receive into.
+    pub memory: Memory,
     /// Look-ups in the flow table that found a verdict that held.
     pub flow_hits: u64,
     /// Look-ups that had to judge.
@@ -82,6 +84,15 @@ pub struct Balance {
     pub in_transmit: u64,
 }
 
+/// Where the memory's own frames are: those that are not home hold what is queued, in a ring, or in transmit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// All frames.
+    pub frames: u64,
+    /// Frames that are free or lent to a port to receive into.
+    pub home: u64,
+}
+
 impl Balance {
     /// The frames that no term explains; zero, once the halves stand still.
     pub fn unexplained(&self) -> i64 {
@@ -104,6 +115,8 @@ pub struct Sources<'a> {
     pub queued: u64,
     /// Frames in the ports.
     pub in_transmit: u64,
+    /// The memory's frames.
+    pub memory: Memory,
     /// The span that the counters cover.
     pub span: Nanos,
 }
@@ -142,6 +155,7 @@ impl Snapshot {
                 queued: sources.queued,
                 in_transmit: sources.in_transmit,
             },
+            memory: sources.memory,
             flow_hits: sources.ingress.flow_hits.read(),
             flow_misses: sources.ingress.flow_misses.read(),
         }
@@ -207,6 +221,7 @@ impl fmt::Display for Snapshot {
             )?;
         }
         writeln!(f, "flows: {} look-ups found a verdict, {} had to judge", self.flow_hits, self.flow_misses)?;
+        writeln!(f, "memory: {} of {} frames are home", self.memory.home, self.memory.frames)?;
         write!(
             f,
             "accounts: received {} = sent {} + dropped {} + in rings {} + queued {} + in transmit {}; unexplained {}",

@@ -27,6 +27,8 @@ mod packet;
 mod parse;
 // The numbers of the protocols that IP carries.
 pub mod protocol;
+// How a packet wants to be treated.
+pub mod dscp;
 
 pub use ethernet::{Ethernet, ethertype};
 pub use icmp::Icmp;

@@ -146,6 +146,6 @@ impl Packet {
 
 /// An IPv4 address among the IPv6 addresses.
 #[inline]
-const fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+const fn mapped(address: [u8; 4]) -> [u8; 16] {
+    (0xffff << 32 | u32::from_be_bytes(address) as u128).to_be_bytes()
 }

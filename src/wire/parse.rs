@@ -13,7 +13,7 @@ impl Packet {
     /// Reads a frame from its MAC header on; any bytes will do, and what can't be understood is absent.
     ///
     /// A frame longer than 65535 bytes is read as if it were cut there.
-    #[inline]
+    #[inline(always)]
     pub fn parse(frame: &[u8]) -> Packet {
         let frame = &frame[..frame.len().min(u16::MAX as usize)];
         let tags = Tags::read(frame);

@@ -68,3 +68,21 @@ pub const NAMES: [(&str, u8); 15] = [
 pub fn name(protocol: u8) -> Option<&'static str> {
     NAMES.iter().find(|(_, number)| *number == protocol).map(|(name, _)| *name)
 }
+
+/// The protocol called `name`, if it is one of [`NAMES`].
+pub fn number(name: &str) -> Option<u8> {
+    NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_lead_to_each_other() {
+        for (known, code) in NAMES {
+            assert_eq!((name(code), number(known)), (Some(known), Some(code)));
+        }
+        assert_eq!((name(255), number("TCP"), number("")), (None, None, None));
+    }
+}

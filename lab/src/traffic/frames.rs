@@ -23,6 +23,8 @@ pub const LONGEST: usize = 1514;
 const SNAP: i32 = 2048;
 /// What the kernel keeps for a capture: it must never be the place of the loss.
 const CAPTURE_BUFFER: i32 = 128 << 20;
+/// How often an idle capture looks again.
+const LOOK: u64 = 1_000_000;
 /// A capture ends when nothing came for this long after it was told to end.
 const LINGER: u64 = 500_000_000;
 
@@ -128,7 +130,7 @@ pub fn inject(path: &Path, per_second: u64) -> Result<()> {
 /// The body of `tidegate-lab capture`: writes what comes in at `eth0` to `path`, until nothing has come for half a second
 /// after its standard input closed.
 pub fn capture(path: &Path) -> Result<()> {
-    let mut wire = open()?;
+    let mut wire = open()?.setnonblock()?;
     wire.direction(Direction::In)?;
     let mut file = wire.savefile(path)?;
     let closed = until_input_closes();
@@ -142,7 +144,7 @@ pub fn capture(path: &Path) -> Result<()> {
                 frames += 1;
                 last = clock::now();
             }
-            Err(pcap::Error::TimeoutExpired) => {}
+            Err(pcap::Error::TimeoutExpired) => clock::sleep_until(clock::now() + LOOK),
             Err(error) => return Err(error).context("cannot read from eth0"),
         }
     }
@@ -151,6 +153,6 @@ pub fn capture(path: &Path) -> Result<()> {
 }
 
 fn open() -> Result<Capture<Active>> {
-    let wire = Capture::from_device("eth0")?.promisc(true).immediate_mode(true).timeout(50);
+    let wire = Capture::from_device("eth0")?.promisc(true).immediate_mode(true);
     wire.snaplen(SNAP).buffer_size(CAPTURE_BUFFER).open().context("cannot open eth0 for raw frames")
 }

@@ -1,12 +1,13 @@
 //! Bulk TCP by iperf3.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::udp::Latency;
 use crate::command::Process;
+use crate::interrupt;
 use crate::netns::{Direction, Lab, START_LIMIT};
 
 /// A transfer to be made: the client connects to the server's `port`, data flows in `direction`.
@@ -54,8 +55,8 @@ impl Iperf {
     /// Starts the server, then the client.
     pub fn start(lab: &Lab, transfer: &Transfer) -> Result<Iperf> {
         let Transfer { port, direction, streams, seconds, dscp } = transfer;
-        let mut server = lab.server.program("iperf3").words(format!("-s -1 -p {port} --forceflush")).spawn()?;
-        server.wait_for("Server listening", START_LIMIT)?;
+        let mut server = lab.server.program("iperf3").words(format!("-s -1 -p {port} -J")).spawn()?;
+        await_listener(lab, *port, &mut server)?;
         let reverse = if *direction == Direction::Download { "-R --get-server-output" } else { "" };
         let options = format!("-p {port} -P {streams} -t {seconds} -S {} {reverse} -i 0.1 -J", dscp << 2);
         let client = lab.client.program("iperf3").words(format!("-c {} {options}", lab.server.ipv4)).spawn()?;
@@ -67,9 +68,19 @@ impl Iperf {
         let report = self.client.wait(self.limit)?;
         achieved(&report).with_context(|| format!("iperf3 printed unexpected JSON:\n{report}"))
     }
+}
 
-    /// Stops it before its time, its figures unread.
-    pub fn abandon(self) {}
+/// A server that is to report as JSON says nothing when it is ready, so look for its socket.
+fn await_listener(lab: &Lab, port: u16, server: &mut Process) -> Result<()> {
+    let deadline = Instant::now() + START_LIMIT;
+    let listeners = lab.server.program("ss").words(format!("-Hltn sport = :{port}"));
+    while listeners.run()?.trim().is_empty() {
+        interrupt::check()?;
+        if !server.is_running()? || Instant::now() > deadline {
+            bail!("iperf3 does not listen on port {port}: {}", server.output());
+        }
+    }
+    Ok(())
 }
 
 fn achieved(report: &str) -> Result<Achieved> {

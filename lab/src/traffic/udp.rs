@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{UDP_HEADERS, parse_report, report, say_ready, until_input_closes, wire_bytes};
 use crate::clock;
-use crate::command::Process;
+use crate::command::{Invocation, Process};
 use crate::netns::{Host, START_LIMIT};
 
 /// Number and time: the least payload.
@@ -25,8 +25,9 @@ const CATCH_UP: u64 = 256;
 const LINGER: Duration = Duration::from_millis(500);
 /// Latencies above this count as this.
 const LATENCY_MAX: u64 = 60_000_000_000;
-/// What a sink's socket may hold: it must never be the place of the loss.
-const SINK_BUFFER: usize = 64 << 20;
+/// What a socket may hold: a sink must never be the place of the loss, and a sender must not wait for a queue in the box,
+/// whose kernel counts it against the sender's socket.
+const BUFFER: usize = 64 << 20;
 
 /// A stream of datagrams to be sent.
 #[derive(Clone, Debug)]
@@ -151,7 +152,7 @@ pub struct Flow {
 impl Flow {
     /// Starts the sink, then the sender.
     pub fn start(from: &Host, to: &Host, stream: &Stream) -> Result<Flow> {
-        let place = |helper: crate::command::Invocation| if stream.instrument { helper.realtime() } else { helper };
+        let place = |helper: Invocation| if stream.instrument { helper.realtime() } else { helper };
         let mut sink = place(to.helper(format!("sink --port {}", stream.port))).spawn()?;
         sink.wait_for(super::READY, START_LIMIT)?;
         let count = stream.count.map_or(String::new(), |count| format!("--count {count}"));
@@ -194,6 +195,7 @@ pub fn send(to: SocketAddr, payload: usize, interval_nanos: u64, count: Option<u
         IpAddr::V4(_) => sockopt::set_ip_tos(&socket, dscp << 2)?,
         IpAddr::V6(_) => sockopt::set_ipv6_tclass(&socket, u32::from(dscp) << 2)?,
     }
+    sockopt::set_socket_send_buffer_size_force(&socket, BUFFER)?;
     let mut datagram = vec![0; payload];
     let closed = until_input_closes();
     clock::sharpen();
@@ -221,7 +223,7 @@ pub fn send(to: SocketAddr, payload: usize, interval_nanos: u64, count: Option<u
 /// The body of `tidegate-lab sink`: counts what comes to `port` until a while after its standard input closes.
 pub fn sink(port: u16) -> Result<()> {
     let socket = UdpSocket::bind(("0.0.0.0", port)).with_context(|| format!("cannot listen on UDP port {port}"))?;
-    sockopt::set_socket_recv_buffer_size_force(&socket, SINK_BUFFER)?;
+    sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER)?;
     socket.set_read_timeout(Some(Duration::from_millis(50)))?;
     let closed = until_input_closes();
     say_ready()?;
