@@ -45,7 +45,7 @@ impl Invocation {
         self.through(&["chrt", "--fifo", "10"])
     }
 
-    /// Runs it with the greatest share of its core: for a box, whose cores would be its own.
+    /// Runs it with the greatest share of its core, so that what else the machine does disturbs less.
     pub fn favoured(self) -> Invocation {
         self.through(&["nice", "-n", "-20"])
     }

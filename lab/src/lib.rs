@@ -18,6 +18,8 @@
 pub mod command;
 // The clock that all namespaces share.
 pub mod clock;
+// The lab before what else the machine does.
+mod favour;
 // Ctrl-C, noticed while waiting.
 pub mod interrupt;
 // The bed: namespaces and wires.

@@ -168,10 +168,7 @@ fn tidegate(lab: &Lab, binary: &Path, policy: &str) -> Result<(Process, TempDir)
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("policy.toml");
     fs::write(&file, policy)?;
-    // Other programs of this machine have no place on a box's cores; the kernel's systems, in soft interrupts, go before
-    // them anyway.
-    let program = lab.in_box(&binary.to_string_lossy()).favoured();
-    let process = program.words("run -c").arg(file.to_string_lossy()).spawn()?;
+    let process = lab.in_box(&binary.to_string_lossy()).words("run -c").arg(file.to_string_lossy()).spawn()?;
     Ok((process, folder))
 }
 

@@ -146,7 +146,7 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Names a flow of which what arrived is not what was sent with frames left out.
+/// Two frames of a flow of which what arrived is not what was sent with frames left out.
 fn disorder(sent: &Frames, arrived: &Frames) -> Option<String> {
     let by_flow = |frames: &Frames| {
         let mut flows: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
@@ -155,9 +155,15 @@ fn disorder(sent: &Frames, arrived: &Frames) -> Option<String> {
     };
     let before = by_flow(sent);
     by_flow(arrived).into_iter().find_map(|(flow, after)| {
-        let mut order = before.get(&flow)?.iter();
-        let kept = after.iter().all(|&index| order.any(|&earlier| sent[earlier] == arrived[index]));
-        (!kept).then(|| format!("{flow:02x?}"))
+        let places = before.get(&flow)?;
+        let mut ahead = places.iter();
+        let mut latest = places[0];
+        let early = after.into_iter().find(|&index| {
+            let found = ahead.find(|&&earlier| sent[earlier] == arrived[index]);
+            latest = *found.unwrap_or(&latest);
+            found.is_none()
+        })?;
+        Some(format!("{:02x?}\nwas sent before but arrived after\n{:02x?}", arrived[early], sent[latest]))
     })
 }
 
