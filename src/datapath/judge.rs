@@ -102,7 +102,7 @@ impl Judge {
                 }
             };
             let slot = table.slot_mut(frame);
-            flow.count(*direction, slot.wire_len, now);
+            flow.count(*direction, slot.wire_len);
             (slot.class, slot.flow_hash) = (verdict.class.slot(), (hash >> 32) as u32 ^ *direction as u32);
         }
         counts.flow_hits.add(hits);

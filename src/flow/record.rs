@@ -60,8 +60,7 @@ impl<V: Copy> Flow<V> {
 
     /// Adds a packet of `bytes` to the account; its verdict must be in place.
     #[inline]
-    pub fn count(&mut self, direction: Direction, bytes: u32, now: Nanos) {
-        self.last_seen = now;
+    pub fn count(&mut self, direction: Direction, bytes: u32) {
         self.packets[direction as usize] += 1;
         self.bytes[direction as usize] += u64::from(bytes);
         match self.total_packets() {
@@ -84,6 +83,17 @@ impl<V: Copy> Flow<V> {
     /// The packets counted in both directions.
     pub fn total_packets(&self) -> u64 {
         self.packets[0] + self.packets[1]
+    }
+
+    /// Notes that a packet came at `now`.
+    #[inline]
+    pub(super) fn seen(&mut self, now: Nanos) {
+        self.last_seen = now;
+    }
+
+    /// When the last packet came.
+    pub(super) fn last_seen(&self) -> Nanos {
+        self.last_seen
     }
 
     /// The place of the flow among all flows in the order of their first packets.

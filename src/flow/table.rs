@@ -3,7 +3,7 @@
 use super::{Direction, Flow, Key, Record};
 use crate::units::Nanos;
 
-/// Flows per bucket: as many tags and times as fill one cache line.
+/// Flows per bucket: as many tags as two vector comparisons cover.
 const WAYS: usize = 8;
 
 /// A cache of flows that is allocated once and never grows.
@@ -25,37 +25,24 @@ pub struct FlowTable<V> {
 #[derive(Clone, Copy, Debug)]
 pub struct Place(u32);
 
-/// Who stands in the eight places, and when each was last seen.
+/// Who stands in the eight places: the upper half of each flow's hash with the lowest bit set; zero if the place is free.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Bucket {
-    /// The upper half of the flow's hash with the lowest bit set; zero if the place is free.
-    tags: [u32; WAYS],
-    /// Time in units of 2^20 ns (a millisecond); wraps after 52 days, which age arithmetic survives.
-    seen: [u32; WAYS],
-}
+#[repr(align(32))]
+struct Bucket([u32; WAYS]);
 
 impl Bucket {
-    const EMPTY: Bucket = Bucket { tags: [0; WAYS], seen: [0; WAYS] };
+    const EMPTY: Bucket = Bucket([0; WAYS]);
 
     /// The places that hold `tag`, one bit each; the first place has bit 1, so that all eight are shifted alike and become
     /// two vector comparisons.
     #[inline]
     fn places_of(&self, tag: u32) -> u32 {
-        (0..WAYS).fold(0, |places, way| places | u32::from(self.tags[way] == tag) << (way + 1))
-    }
-
-    /// The first free place, or else the one that has been silent longest.
-    fn place_to_use(&self, stamp: u32) -> usize {
-        match self.places_of(0) {
-            0 => (0..WAYS).rev().max_by_key(|&way| stamp.wrapping_sub(self.seen[way])).unwrap_or(0),
-            free => first(free),
-        }
+        (0..WAYS).fold(0, |places, way| places | u32::from(self.0[way] == tag) << (way + 1))
     }
 }
 
 impl<V: Copy + Default> FlowTable<V> {
-    /// A table for at least `flows` flows: rounded up to a power of two, 136 bytes each, all touched here.
+    /// A table for at least `flows` flows: rounded up to a power of two, 132 bytes each, all touched here.
     ///
     /// Flows spread over buckets by chance, so that a table filled to the brim evicts early; give it twice the flows expected.
     pub fn new(flows: usize) -> FlowTable<V> {
@@ -91,9 +78,9 @@ impl<V: Copy + Default> FlowTable<V> {
     /// as [`FlowTable::flows_seen`] is what it was when `place` was found.
     #[inline]
     pub fn at(&mut self, place: Place, now: Nanos) -> &mut Flow<V> {
-        let index = place.0 as usize;
-        self.buckets[index / WAYS].seen[index % WAYS] = stamp(now);
-        &mut self.flows[index]
+        let flow = &mut self.flows[place.0 as usize];
+        flow.seen(now);
+        flow
     }
 
     /// The flow of `key`, whose hash is `hash`; a new one without verdict if it wasn't here.
@@ -108,15 +95,12 @@ impl<V: Copy + Default> FlowTable<V> {
         now: Nanos,
         evicted: impl FnMut(Record<V>),
     ) -> &mut Flow<V> {
-        let (index, tag, stamp) = (self.bucket_of(hash), tag(hash), stamp(now));
-        let bucket = &mut self.buckets[index];
-        let mut places = bucket.places_of(tag);
+        let index = self.bucket_of(hash);
+        let mut places = self.buckets[index].places_of(tag(hash));
         while places != 0 {
-            let way = first(places);
-            let place = index * WAYS + way;
+            let place = index * WAYS + first(places);
             if self.flows[place].key() == key {
-                bucket.seen[way] = stamp;
-                return &mut self.flows[place];
+                return self.at(Place(place as u32), now);
             }
             places &= places - 1;
         }
@@ -132,16 +116,19 @@ impl<V: Copy + Default> FlowTable<V> {
         now: Nanos,
         mut evicted: impl FnMut(Record<V>),
     ) -> &mut Flow<V> {
-        let (index, stamp) = (self.bucket_of(hash), stamp(now));
-        let bucket = &mut self.buckets[index];
-        let way = bucket.place_to_use(stamp);
-        let flow = &mut self.flows[index * WAYS + way];
-        if bucket.tags[way] == 0 {
+        let index = self.bucket_of(hash);
+        let (bucket, flows) = (&mut self.buckets[index], &mut self.flows[index * WAYS..][..WAYS]);
+        let way = match bucket.places_of(0) {
+            0 => (0..WAYS).min_by_key(|&way| flows[way].last_seen()).unwrap_or(0),
+            free => first(free),
+        };
+        let flow = &mut flows[way];
+        if bucket.0[way] == 0 {
             self.live += 1;
         } else {
             evicted(flow.record());
         }
-        (bucket.tags[way], bucket.seen[way]) = (tag(hash), stamp);
+        bucket.0[way] = tag(hash);
         *flow = Flow::new(*key, direction, self.sequence, now, self.blank);
         self.sequence += 1;
         flow
@@ -156,7 +143,7 @@ impl<V: Copy + Default> FlowTable<V> {
     pub fn drain(&mut self) -> impl Iterator<Item = Record<V>> {
         let mut places = Vec::with_capacity(self.live);
         for (index, bucket) in self.buckets.iter_mut().enumerate() {
-            let taken = (0..WAYS).filter(|&way| bucket.tags[way] != 0);
+            let taken = (0..WAYS).filter(|&way| bucket.0[way] != 0);
             places.extend(taken.map(|way| index * WAYS + way));
             *bucket = Bucket::EMPTY;
         }
@@ -198,12 +185,6 @@ fn first(places: u32) -> usize {
     places.trailing_zeros() as usize - 1
 }
 
-/// The time as the buckets keep it.
-#[inline]
-fn stamp(now: Nanos) -> u32 {
-    (now.0 >> 20) as u32
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{HashMap, VecDeque};
@@ -223,8 +204,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_is_one_cache_line() {
-        assert_eq!(size_of::<Bucket>(), 64);
+    fn two_buckets_are_one_cache_line() {
+        assert_eq!(size_of::<Bucket>(), 32);
     }
 
     #[test]
@@ -248,19 +229,6 @@ mod tests {
     }
 
     #[test]
-    fn the_silent_are_found_where_the_millisecond_counter_wraps() {
-        let mut table = Table::new(8);
-        let start = (1 << 52) - 4 * MS;
-        for n in 0..8 {
-            lookup(&mut table, n, 0, start + u64::from(n) * MS);
-        }
-        for n in 8..16 {
-            let (_, evicted) = lookup(&mut table, n, 0, start + u64::from(n) * MS);
-            assert_eq!(evicted.map(|record| record.source), Some(Key::numbered(n - 8).source(Direction::Rising).0));
-        }
-    }
-
-    #[test]
     fn verdicts_hold_for_their_epoch_and_dscp() {
         let mut table = Table::new(8);
         let (flow, _) = lookup(&mut table, 1, 0, 0);
@@ -276,7 +244,7 @@ mod tests {
         let mut packet = |direction, verdict, bytes, now| {
             let flow = table.lookup(&key, direction, 0, Nanos(now), |_| ());
             flow.judged(verdict, 1, 0);
-            flow.count(direction, bytes, Nanos(now));
+            flow.count(direction, bytes);
         };
         packet(Direction::Falling, 10, 100, 5);
         packet(Direction::Rising, 20, 1000, 6);
@@ -296,7 +264,7 @@ mod tests {
         let (flow, _) = lookup(&mut table, 1, 0, 0);
         for verdict in [1, 2] {
             flow.judged(verdict, 1, 0);
-            flow.count(Direction::Rising, 60, Nanos(0));
+            flow.count(Direction::Rising, 60);
         }
         assert_eq!(table.drain().next().unwrap().after, [1, 2]);
         assert!(table.is_empty() && table.drain().next().is_none());
@@ -330,7 +298,7 @@ mod tests {
             for (step, (n, bytes)) in ops.into_iter().enumerate() {
                 let (bucket, now) = (u64::from(n % 4), step as u64 * MS);
                 let (flow, evicted) = lookup(&mut table, n, bucket | u64::from(n % 3) << 34, now);
-                flow.count(Direction::Rising, bytes, Nanos(now));
+                flow.count(Direction::Rising, bytes);
                 fed = (fed.0 + 1, fed.1 + u64::from(bytes));
                 let (sum, gone) = model.packet(bucket, n, bytes.into());
                 prop_assert_eq!(flow.record().bytes[0], sum);

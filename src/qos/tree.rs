@@ -214,6 +214,17 @@ impl Tree {
     /// The leaf whose turn it is, and whether the frame counts against its guarantee.
     #[inline]
     fn choose(&mut self, now: Nanos) -> Option<(usize, bool)> {
+        if self.standing.at != now || self.backlog & !self.standing.known != 0 {
+            self.look(now);
+        }
+        let promised = self.backlog & self.standing.promised;
+        let candidates = if promised != 0 { promised } else { self.backlog & self.standing.allowed };
+        self.turn_among(candidates).map(|index| (index, promised != 0))
+    }
+
+    /// Finds out how those leaves stand at `now` that hold frames and were not looked at yet.
+    #[inline(never)]
+    fn look(&mut self, now: Nanos) {
         if self.standing.at != now {
             self.standing = Standing { at: now, ..Standing::default() };
         }
@@ -221,11 +232,6 @@ impl Tree {
             self.leaves[index].refill(now);
             self.standing.note(index, &self.leaves[index]);
         }
-        let promised = self.backlog & self.standing.promised;
-        if promised != 0 {
-            return self.turn_among(promised).map(|index| (index, true));
-        }
-        self.turn_among(self.backlog & self.standing.allowed).map(|index| (index, false))
     }
 
     /// Deficit round robin among the `candidates` of the first group that has any.
@@ -239,19 +245,7 @@ impl Tree {
             self.leaves[index].deficit = self.leaves[index].deficit.max(0);
             return Some(index);
         }
-        // A deficit is at most one frame below zero: with quanta of a frame or more the second round finds one.
-        for _ in 0..=2 * MAX_LEAVES {
-            let turn = usize::from(group.turn);
-            if candidates & (1 << turn) != 0 {
-                if self.leaves[turn].deficit > 0 {
-                    return Some(turn);
-                }
-                self.leaves[turn].deficit += i64::from(self.leaves[turn].quantum);
-            }
-            // A leaf whose deficit was just raised is served when the turn comes round to it again.
-            group.turn = next_bit(candidates, turn) as u8;
-        }
-        Some(usize::from(group.turn))
+        Some(group.next_turn(candidates, &mut self.leaves))
     }
 
     #[inline]
@@ -286,6 +280,26 @@ impl Tree {
             })
             .max_by_key(|index| (self.leaves[*index].band, self.leaves[*index].queue.bytes()))
             .expect("not all leaves of a full tree hold less than their share")
+    }
+}
+
+impl Group {
+    /// Deficit round robin among `candidates`, members of which there are two or more.
+    #[inline(never)]
+    fn next_turn(&mut self, candidates: u32, leaves: &mut [Leaf]) -> usize {
+        // A deficit is at most one frame below zero: with quanta of a frame or more the second round finds one.
+        for _ in 0..=2 * MAX_LEAVES {
+            let turn = usize::from(self.turn);
+            if candidates & (1 << turn) != 0 {
+                if leaves[turn].deficit > 0 {
+                    return turn;
+                }
+                leaves[turn].deficit += i64::from(leaves[turn].quantum);
+            }
+            // A leaf whose deficit was just raised is served when the turn comes round to it again.
+            self.turn = next_bit(candidates, turn) as u8;
+        }
+        usize::from(self.turn)
     }
 }
 

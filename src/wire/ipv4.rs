@@ -40,6 +40,13 @@ impl<'a> Ipv4<'a> {
         holds.then_some(packet)
     }
 
+    /// Source and destination of the packet at the front of `bytes`, if its version is right: for one that was checked before.
+    #[inline]
+    pub(super) fn addresses(bytes: &'a [u8]) -> Option<([u8; 4], [u8; 4])> {
+        let packet = Ipv4 { header: bytes.first_chunk()?, bytes };
+        (packet.header[VERSION_AND_LENGTH] >> 4 == 4).then(|| (packet.source(), packet.destination()))
+    }
+
     /// The length of the header with its options in bytes, 20 to 60.
     #[inline]
     pub fn header_len(&self) -> usize {

@@ -32,6 +32,13 @@ impl<'a> Ipv6<'a> {
         (header[VERSION] >> 4 == 6).then_some(Ipv6 { header, bytes })
     }
 
+    /// Source and destination of the packet at the front of `bytes`, if its version is right: for one that was checked before.
+    #[inline]
+    pub(super) fn addresses(bytes: &'a [u8]) -> Option<([u8; 16], [u8; 16])> {
+        let packet = Ipv6 { header: bytes.first_chunk()?, bytes };
+        (packet.header[VERSION] >> 4 == 6).then(|| (packet.source(), packet.destination()))
+    }
+
     /// The traffic class, which is the DS field: DSCP in the upper six bits, ECN in the lower two.
     #[inline]
     pub fn ds_field(&self) -> u8 {

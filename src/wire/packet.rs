@@ -91,9 +91,10 @@ impl Packet {
     /// Source and destination of the IP layer; IPv4 as `::ffff:a.b.c.d` (RFC 4291, section 2.5.5.2).
     #[inline]
     pub fn addresses(&self, frame: &[u8]) -> Option<([u8; 16], [u8; 16])> {
+        let packet = frame.get(self.network_offset as usize..)?;
         match self.network {
-            Network::Ipv4 => self.ipv4(frame).map(|ip| (mapped(ip.source()), mapped(ip.destination()))),
-            Network::Ipv6 => self.ipv6(frame).map(|ip| (ip.source(), ip.destination())),
+            Network::Ipv4 => Ipv4::addresses(packet).map(|(from, to)| (mapped(from), mapped(to))),
+            Network::Ipv6 => Ipv6::addresses(packet),
             Network::Arp | Network::Other => None,
         }
     }

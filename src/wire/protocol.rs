@@ -41,9 +41,20 @@ pub const SHIM6: u8 = 140;
 
 /// Whether the protocol's header begins with a source and a destination port of 16 bits each.
 #[inline]
-pub const fn has_ports(protocol: u8) -> bool {
-    matches!(protocol, TCP | UDP | DCCP | SCTP | UDP_LITE)
+pub fn has_ports(protocol: u8) -> bool {
+    HAS_PORTS[protocol as usize]
 }
+
+/// One load instead of five comparisons: every frame asks.
+static HAS_PORTS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut protocols: &[u8] = &[TCP, UDP, DCCP, SCTP, UDP_LITE];
+    while let [protocol, rest @ ..] = protocols {
+        table[*protocol as usize] = true;
+        protocols = rest;
+    }
+    table
+};
 
 /// The protocols that have names in policies and reports, and their numbers.
 pub const NAMES: [(&str, u8); 15] = [
