@@ -10,7 +10,7 @@ use tidegate::frame::{Owner, Side, Table, homes};
 use tidegate::port::sim::{Cable, Delivery, SimRx, SimTx};
 use tidegate::port::{Line, Rx, Tx};
 use tidegate::telemetry::Snapshot;
-use tidegate::telemetry::snapshot::Sources;
+use tidegate::telemetry::snapshot::{Memory, Sources};
 use tidegate::units::Nanos;
 
 use crate::traffic::Offer;
@@ -133,12 +133,13 @@ pub(crate) fn settled<R: Rx, T: Tx>(
         losses: Side::BOTH.map(|side| ingress.losses(side)),
         queued: egress.queued(),
         in_transmit: egress.in_transmit(),
+        memory: Memory { frames: ingress.frames(), home: ingress.idle_frames() },
         span,
     });
     assert_eq!((egress.queued(), egress.in_transmit(), egress.rings_empty()), (0, 0, true), "{account}");
     assert_eq!(account.balance.unexplained(), 0, "{account}");
     assert_eq!(account.balance.received, account.balance.completed + account.balance.dropped, "{account}");
-    assert_eq!(ingress.idle_frames(), table.frames() as usize, "{account}");
+    assert_eq!(ingress.idle_frames(), u64::from(table.frames()), "{account}");
     if let Some(census) = table.census() {
         let mut expected = [0; 6];
         expected[Owner::Fill as usize] = ingress.ports().iter().map(|(_, port)| port.lent()).sum();
