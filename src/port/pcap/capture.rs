@@ -372,7 +372,7 @@ mod tests {
             assert_eq!(error, format!("test: {fault}; {wants}"));
         }
         let error = Capture::open("/".as_ref()).err().expect("a folder").to_string();
-        assert!(error.starts_with("/: can't open"), "{error}");
+        assert!(error.starts_with("/: can't open: "), "{error}");
     }
 
     #[test]

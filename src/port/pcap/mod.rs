@@ -33,7 +33,7 @@ pub const MAX_FRAME: usize = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system said no, or a compressed file doesn't unpack.
-    #[error("{}: can't {action}", path.display())]
+    #[error("{}: can't {action}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,

@@ -103,10 +103,10 @@ mod tests {
     #[test]
     fn a_full_disk_and_a_missing_folder_are_errors() {
         let error = Writer::create("/nonexistent/out.pcap".as_ref()).err().expect("no such folder").to_string();
-        assert!(error.starts_with("/nonexistent/out.pcap: can't create"), "{error}");
+        assert!(error.starts_with("/nonexistent/out.pcap: can't create: "), "{error}");
         let mut writer = Writer::create("/dev/full".as_ref()).unwrap();
         writer.write(Nanos(1), &[0; 100], 100).unwrap();
         let error = writer.finish().unwrap_err().to_string();
-        assert!(error.starts_with("/dev/full: can't write"), "{error}");
+        assert!(error.starts_with("/dev/full: can't write: "), "{error}");
     }
 }
