@@ -17,8 +17,6 @@ use crate::{clock, interrupt};
 
 /// Assured forwarding 41, RFC 2597: conferencing video.
 const AF41: u8 = 34;
-/// Class selector 1, RFC 3662: what may wait.
-const CS1: u8 = 8;
 
 /// The policy by which Tidegate tells the demo's traffic apart.
 const RULES: &str = r#"[[rule]]
@@ -42,7 +40,7 @@ match = { protocol = "tcp", port = 873 }
 class = "file"
 
 [[rule]]
-match = { dscp = "CS1" }
+match = { protocol = "tcp", port = 6881 }
 class = "background"
 "#;
 
@@ -108,12 +106,8 @@ fn traffic(lab: &Lab, title: &str, seconds: u32) -> Result<Vec<Share>> {
         ("gaming", "UDP port 27015", instrument(Stream::of_rate(27015, 100, 133_000), 0)),
     ];
     let transfers = [
-        ("file", "4 TCP, port 873", Transfer { port: 873, dscp: 0, ..Transfer::new(Direction::Download, 4, seconds) }),
-        (
-            "background",
-            "2 TCP, CS1",
-            Transfer { port: 6881, dscp: CS1, ..Transfer::new(Direction::Download, 2, seconds) },
-        ),
+        ("file", "4 TCP, port 873", Transfer { port: 873, ..Transfer::new(Direction::Download, 4, seconds) }),
+        ("background", "2 TCP, port 6881", Transfer { port: 6881, ..Transfer::new(Direction::Download, 2, seconds) }),
     ];
     let bulk = transfers.iter().map(|(.., transfer)| Iperf::start(lab, transfer)).collect::<Result<Vec<_>>>()?;
     let flows = datagrams.iter().map(|(.., stream)| Flow::start(server, client, stream)).collect::<Result<Vec<_>>>()?;
