@@ -2,6 +2,9 @@
 //!
 //! Needs the data folder (`TIDEGATE_DATA`, by default `../shared`).
 
+// Where captures are.
+mod data;
+
 use std::fs;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -12,29 +15,8 @@ use tidegate::port::pcap::{Capture, Error, LinkType, MAX_FRAME, MacPairs, Replay
 use tidegate::port::{Rx, Tx};
 use tidegate::units::Nanos;
 
-/// The files of `folder` below the data folder, or `None` after saying so if there is no data.
-fn files(folder: &str) -> Option<Vec<PathBuf>> {
-    let root = std::env::var_os("TIDEGATE_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let mut found = Vec::new();
-    let mut folders = vec![root.join(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() { folders.push(path) } else { found.push(path) }
-        }
-    }
-    if found.is_empty() {
-        assert!(std::env::var("TIDEGATE_REQUIRE").as_deref() != Ok("1"), "needs TIDEGATE_DATA with {folder}");
-        eprintln!("SKIPPED: needs TIDEGATE_DATA with {folder}");
-        return None;
-    }
-    found.sort();
-    Some(found)
-}
-
 fn captures() -> Vec<PathBuf> {
-    ["robust/pcap", "ndpi/pcap", "mix/pcap"].into_iter().filter_map(files).flatten().collect()
+    ["robust/pcap", "ndpi/pcap", "mix/pcap"].into_iter().flat_map(data::files).collect()
 }
 
 /// The link type and the frames, as far as a plain reader of the whole file in memory gets; no frames if not all is Ethernet.
@@ -294,7 +276,7 @@ fn no_corruption_of_a_capture_makes_the_reader_panic() {
 
 #[test]
 fn no_bytes_behind_any_header_make_the_reader_panic() {
-    let inputs = files("robust/fuzz_inputs").unwrap_or_default();
+    let inputs = data::files("robust/fuzz_inputs");
     // A pcap file whose only record is the input, for each link type that is made Ethernet, and the input as a file of its own.
     for path in inputs {
         let input = fs::read(path).expect("the file can be read");

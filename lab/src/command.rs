@@ -1,7 +1,7 @@
 //! Programs: how one is started (namespace, core, priority), waited for and stopped, and what is said when it fails.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -43,6 +43,11 @@ impl Invocation {
     /// Runs it before every ordinary program: for instruments, which need little time but need it at once.
     pub fn realtime(self) -> Invocation {
         self.through(&["chrt", "--fifo", "10"])
+    }
+
+    /// Runs it with the greatest share of its core, so that what else the machine does disturbs less.
+    pub fn favoured(self) -> Invocation {
+        self.through(&["nice", "-n", "-20"])
     }
 
     /// Runs it only when nothing else wants the core.
@@ -146,6 +151,18 @@ impl Process {
     /// What it has printed so far, standard output first, then error output.
     pub fn output(&self) -> String {
         read(&self.stdout) + &read(&self.stderr)
+    }
+
+    /// How long its threads, together, have been ready to run but kept from a core by other programs (`schedstat`, the second
+    /// number, Documentation/scheduler/sched-stats.rst).
+    pub fn kept_waiting(&self) -> Result<Duration> {
+        let mut nanos = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let text =
+                fs::read_to_string(task?.path().join("schedstat")).context("cannot read a thread's schedstat")?;
+            nanos += text.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(nanos))
     }
 
     /// Waits for its own end, at most `limit`, and gives its standard output; an error if it failed.

@@ -4,10 +4,11 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::experiment::EF;
 use crate::netns::{Direction, Lab, Layout};
+use crate::picture::{self, Bars};
 use crate::system::{Rates, System, tidegate_policy};
 use crate::table::{Table, mbit, ms, percent};
 use crate::traffic::iperf::{Iperf, Transfer};
@@ -17,8 +18,6 @@ use crate::{clock, interrupt};
 
 /// Assured forwarding 41, RFC 2597: conferencing video.
 const AF41: u8 = 34;
-/// Class selector 1, RFC 3662: what may wait.
-const CS1: u8 = 8;
 
 /// The policy by which Tidegate tells the demo's traffic apart.
 const RULES: &str = r#"[[rule]]
@@ -42,12 +41,12 @@ match = { protocol = "tcp", port = 873 }
 class = "file"
 
 [[rule]]
-match = { dscp = "CS1" }
+match = { protocol = "tcp", port = 6881 }
 class = "background"
 "#;
 
-/// Runs both halves at `rates`, `seconds` each, and prints the table and Tidegate's own summary.
-pub fn run(helper: &Path, tidegate: &Path, rates: Rates, seconds: u32) -> Result<()> {
+/// Runs both halves at `rates`, `seconds` each, prints the table and Tidegate's own summary, and draws `picture` if wanted.
+pub fn run(helper: &Path, tidegate: &Path, rates: Rates, seconds: u32, picture: Option<&Path>) -> Result<()> {
     let link = System::BridgeLink(rates);
     let shaped = System::Tidegate { binary: tidegate.to_owned(), policy: tidegate_policy(Some(rates), RULES) };
     println!(
@@ -70,6 +69,18 @@ pub fn run(helper: &Path, tidegate: &Path, rates: Rates, seconds: u32) -> Result
     println!("p50 and p99 are one-way latency for voice, video and gaming, the time of a whole page for web,");
     println!("and TCP's round trip for file and background.\n");
     println!("Tidegate's own account:\n\n{}", summary.trim());
+    if let Some(path) = picture {
+        let bars = |(before, after): (&Share, &Share)| Bars {
+            label: format!("{} ({})", before.class, before.traffic),
+            without: before.p99,
+            with: after.p99,
+        };
+        let rows: Vec<Bars> = without.iter().zip(&with).map(bars).collect();
+        let title = format!("99th percentile of latency, six downloads at once over {}", mbit(rates.download as f64));
+        std::fs::write(path, picture::svg(&title, &rows))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        println!("\nThe picture is in {}.", path.display());
+    }
     Ok(())
 }
 
@@ -108,12 +119,8 @@ fn traffic(lab: &Lab, title: &str, seconds: u32) -> Result<Vec<Share>> {
         ("gaming", "UDP port 27015", instrument(Stream::of_rate(27015, 100, 133_000), 0)),
     ];
     let transfers = [
-        ("file", "4 TCP, port 873", Transfer { port: 873, dscp: 0, ..Transfer::new(Direction::Download, 4, seconds) }),
-        (
-            "background",
-            "2 TCP, CS1",
-            Transfer { port: 6881, dscp: CS1, ..Transfer::new(Direction::Download, 2, seconds) },
-        ),
+        ("file", "4 TCP, port 873", Transfer { port: 873, ..Transfer::new(Direction::Download, 4, seconds) }),
+        ("background", "2 TCP, port 6881", Transfer { port: 6881, ..Transfer::new(Direction::Download, 2, seconds) }),
     ];
     let bulk = transfers.iter().map(|(.., transfer)| Iperf::start(lab, transfer)).collect::<Result<Vec<_>>>()?;
     let flows = datagrams.iter().map(|(.., stream)| Flow::start(server, client, stream)).collect::<Result<Vec<_>>>()?;

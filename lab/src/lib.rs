@@ -18,6 +18,8 @@
 pub mod command;
 // The clock that all namespaces share.
 pub mod clock;
+// The lab before what else the machine does.
+mod favour;
 // Ctrl-C, noticed while waiting.
 pub mod interrupt;
 // The bed: namespaces and wires.
@@ -34,6 +36,8 @@ pub mod traffic;
 pub mod experiment;
 // Text tables.
 pub mod table;
+// The demo's result as a picture.
+pub mod picture;
 // Six classes at once, without and with Tidegate.
 pub mod demo;
 

@@ -36,6 +36,9 @@ enum Command {
         /// How long each half runs
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=600))]
         seconds: u32,
+        /// Draw the result into this SVG file
+        #[arg(long, value_name = "FILE")]
+        picture: Option<PathBuf>,
     },
     /// Measure the latency of EF-marked probes through a system, idle and beside a saturating download
     Probe {
@@ -169,7 +172,9 @@ fn run(command: Command) -> Result<()> {
     let this = std::env::current_exe()?;
     let bed = || Lab::build(Layout::Box, &this);
     match command {
-        Command::Demo { mbit, seconds } => demo::run(&this, &find_tidegate()?, Rates::mbit(mbit), seconds),
+        Command::Demo { mbit, seconds, picture } => {
+            demo::run(&this, &find_tidegate()?, Rates::mbit(mbit), seconds, picture.as_deref())
+        }
         Command::Probe { system, mbit, count } => probe(bed()?, &system.system(mbit)?, count),
         Command::Rate { system, mbit, seconds } => {
             rate(bed()?, &system.system(mbit)?, mbit * 1_000_000, Duration::from_secs(seconds))
@@ -203,7 +208,7 @@ fn assist(helper: Helper) -> Result<()> {
 fn probe(mut lab: Lab, system: &System, count: u64) -> Result<()> {
     lab.keep_awake()?;
     let running = system.start(&lab)?;
-    let measured = experiment::latency(&lab, EF, count)?;
+    let measured = experiment::latency(&lab, &running, EF, count)?;
     let mut table = Table::new(["", "p50", "p99", "p99.9", "max", "lost", "reordered"]);
     for (state, outcome) in [("idle", measured.idle), ("loaded", measured.loaded)] {
         let latency = outcome.received.latency;
@@ -213,6 +218,7 @@ fn probe(mut lab: Lab, system: &System, count: u64) -> Result<()> {
     }
     println!("{system}: {count} probes each, beside {} of bulk TCP\n{table}", mbit(measured.bulk));
     println!("kernel drops (received/sent/queued): {}", measured.drops);
+    println!("other programs kept the box from its core for {:?}", measured.kept_waiting);
     print!("{}", running.stop()?);
     Ok(())
 }
@@ -221,14 +227,17 @@ fn rate(mut lab: Lab, system: &System, configured: u64, window: Duration) -> Res
     lab.keep_awake()?;
     let running = system.start(&lab)?;
     for direction in [Direction::Download, Direction::Upload] {
-        let shaped = experiment::overload(&lab, direction, configured, window)?;
+        let shaped = experiment::overload(&lab, &running, direction, configured, window)?;
         println!(
-            "{direction:<8}  offered {}, at the far port {}: {:+.2} %   kernel drops {}",
+            "{direction:<8}  offered {}, at the far port {}: {:+.2} %",
             mbit(shaped.offered),
             mbit(shaped.window.wire_rate()),
-            shaped.error(configured) * 100.0,
-            shaped.drops
+            shaped.error(configured) * 100.0
         );
+        println!("          kernel drops (received/sent/queued): {}", shaped.drops);
+        if let Some(reason) = shaped.hosts_failed(configured).or(shaped.was_starved()) {
+            println!("          of little worth: {reason}");
+        }
     }
     print!("{}", running.stop()?);
     Ok(())

@@ -11,6 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::command::{self, Invocation, Process};
 use crate::drops::{self, Drops, EndDrops};
+use crate::favour::Favour;
 
 /// The core on which the hosts' programs run; the box's worker belongs on [`BOX_CORE`].
 pub const HOST_CORE: usize = 0;
@@ -25,7 +26,7 @@ const PREFIX: &str = "tidelab";
 /// Labs of one machine run one after another: two that measure at once would measure each other.
 const LOCK: &str = "/run/lock/tidegate-lab";
 /// What the lab starts.
-const TOOLS: [&str; 10] = ["ip", "tc", "ss", "ethtool", "sysctl", "taskset", "chrt", "kill", "ping", "iperf3"];
+const TOOLS: [&str; 11] = ["ip", "tc", "ss", "ethtool", "sysctl", "taskset", "chrt", "nice", "kill", "ping", "iperf3"];
 /// Frames that wait at a host for room in the wire. Without a queue, veth drops silently when its ring of 256 is full.
 const HOST_QUEUE: u32 = 1000;
 
@@ -71,14 +72,14 @@ pub struct Host {
 }
 
 impl Host {
-    /// The program `program`, to be run at this host on the hosts' core.
+    /// The program `program`, to be run at this host on the hosts' core, before what else the machine does.
     pub fn program(&self, program: &str) -> Invocation {
-        Invocation::new(program).netns(&self.netns).core(HOST_CORE)
+        Invocation::new(program).netns(&self.netns).core(HOST_CORE).favoured()
     }
 
-    /// A subcommand of the lab's own binary, to be run at this host on the hosts' core.
+    /// A subcommand of the lab's own binary, to be run likewise.
     pub fn helper(&self, words: impl AsRef<str>) -> Invocation {
-        Invocation::new(self.helper.to_string_lossy()).netns(&self.netns).core(HOST_CORE).words(words)
+        self.program(&self.helper.to_string_lossy()).words(words)
     }
 
     /// Pings `address` `count` times, 50 ms apart; an error unless every request is answered.
@@ -112,7 +113,9 @@ pub struct Lab {
     layout: Layout,
     // Awake cores, see `keep_awake`; ended before the namespaces go.
     spinners: Vec<Process>,
-    // Held for its lock, given back last.
+    // Given back before the turn is.
+    _favour: Option<Favour>,
+    // Held for its lock.
     _turn: File,
 }
 
@@ -141,6 +144,7 @@ impl Lab {
             middle: format!("{stem}-box"),
             layout,
             spinners: Vec::new(),
+            _favour: Favour::ask(),
             _turn: turn,
         };
         lab.lay_wires()?;
@@ -169,9 +173,9 @@ impl Lab {
         self.layout
     }
 
-    /// A program to be run in the box.
+    /// A program to be run in the box, before what else the machine does.
     pub fn in_box(&self, program: &str) -> Invocation {
-        Invocation::new(program).netns(&self.middle)
+        Invocation::new(program).netns(&self.middle).favoured()
     }
 
     /// Keeps all cores from sleeping until the lab is dropped: an idle virtual machine wakes up to 16 ms late, which would

@@ -128,6 +128,12 @@ impl Running {
         self.tidegate.as_ref().map_or(String::new(), |(process, _)| process.output())
     }
 
+    /// How long the box's threads have been kept from their cores by other programs; no time for the kernel's systems, which no
+    /// program keeps waiting.
+    pub fn kept_waiting(&self) -> Result<Duration> {
+        self.tidegate.as_ref().map_or(Ok(Duration::ZERO), |(process, _)| process.kept_waiting())
+    }
+
     /// `error`, with what the system has printed behind it.
     pub fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         let log = self.log();

@@ -41,7 +41,7 @@ fn measure(mut lab: Lab, system: &System) -> Result<Latencies> {
     lab.keep_awake()?;
     let running = system.start(&lab)?;
     let count = if bed::long() { 10_000 } else { 3_000 };
-    let measured = latency(&lab, EF, count).map_err(|error| running.explain(error))?;
+    let measured = latency(&lab, &running, EF, count).map_err(|error| running.explain(error))?;
     running.stop()?;
     Ok(measured)
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use bed::flow::flow;
 use tidegate_lab::netns::Direction;
 use tidegate_lab::system::{Running, tidegate_policy};
 use tidegate_lab::traffic::frames::{self, LONGEST, SHORTEST, Tap};
@@ -145,7 +146,7 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Names a flow of which what arrived is not what was sent with frames left out.
+/// Two frames of a flow of which what arrived is not what was sent with frames left out.
 fn disorder(sent: &Frames, arrived: &Frames) -> Option<String> {
     let by_flow = |frames: &Frames| {
         let mut flows: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
@@ -154,31 +155,16 @@ fn disorder(sent: &Frames, arrived: &Frames) -> Option<String> {
     };
     let before = by_flow(sent);
     by_flow(arrived).into_iter().find_map(|(flow, after)| {
-        let mut order = before.get(&flow)?.iter();
-        let kept = after.iter().all(|&index| order.any(|&earlier| sent[earlier] == arrived[index]));
-        (!kept).then(|| format!("{flow:02x?}"))
+        let places = before.get(&flow)?;
+        let mut ahead = places.iter();
+        let mut latest = places[0];
+        let early = after.into_iter().find(|&index| {
+            let found = ahead.find(|&&earlier| sent[earlier] == arrived[index]);
+            latest = *found.unwrap_or(&latest);
+            found.is_none()
+        })?;
+        Some(format!("{:02x?}\nwas sent before but arrived after\n{:02x?}", arrived[early], sent[latest]))
     })
-}
-
-/// A key whose frames must keep their order: the addresses, and the ports where there are any.
-fn flow(frame: &[u8]) -> Vec<u8> {
-    let kind = |at: usize| frame.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
-    let mut at = 12;
-    while matches!(kind(at), Some(0x8100 | 0x88a8)) {
-        at += 4;
-    }
-    let (macs, packet) = (&frame[..12], frame.get(at + 2..).unwrap_or_default());
-    let (protocol, addresses, ports_at) = match kind(at) {
-        Some(0x0800) if packet.len() >= 20 => {
-            let is_fragment = u16::from_be_bytes([packet[6], packet[7]]) & 0x3fff != 0;
-            let header = usize::from(packet[0] & 0x0f) * 4;
-            (packet[9], &packet[12..20], if is_fragment { packet.len() } else { header })
-        }
-        Some(0x86dd) if packet.len() >= 40 => (packet[6], &packet[8..40], 40),
-        _ => (0, &frame[12..14], packet.len()),
-    };
-    let ports = if matches!(protocol, 6 | 17) { packet.get(ports_at..ports_at + 4) } else { None };
-    [macs, &[protocol], addresses, ports.unwrap_or_default()].concat()
 }
 
 /// Why the hosts' own kernels, not the box, may lose a frame.

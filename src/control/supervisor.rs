@@ -15,7 +15,6 @@ use crate::flow::FlowTable;
 use crate::frame::{Side, homes};
 use crate::port::xdp::{self, Options, Wire, XdpRx, XdpTx};
 use crate::telemetry::Snapshot;
-use crate::telemetry::snapshot::Sources;
 use crate::time::{Clock, MonotonicClock};
 use crate::units::Nanos;
 
@@ -41,10 +40,10 @@ pub enum Error {
     #[error(transparent)]
     Port(#[from] xdp::Error),
     /// A worker's event descriptors could not be made.
-    #[error("can't make a worker's event descriptors")]
+    #[error("can't make a worker's event descriptors: {0}")]
     Idle(#[source] std::io::Error),
     /// A worker's thread could not be started.
-    #[error("can't start a worker's thread")]
+    #[error("can't start a worker's thread: {0}")]
     Thread(#[source] std::io::Error),
     /// The policy names a core that this machine doesn't have.
     #[error("core {wanted} is not there or not allowed to this process: cores are {}", list(.available))]
@@ -175,18 +174,11 @@ fn close(workers: Vec<XdpWorker>, clock: &MonotonicClock, start: Nanos) -> Snaps
     }
     let (mut ingress, mut egress) = (ingress.expect("one worker has ingress"), egress.expect("one worker has egress"));
     let stopped = clock.now();
-    while clock.now().since(stopped) < DRAIN && egress.queued() + egress.in_transmit() > 0 {
+    let is_empty = |egress: &Egress<XdpTx>| egress.rings_empty() && egress.queued() + egress.in_transmit() == 0;
+    while clock.now().since(stopped) < DRAIN && !is_empty(&egress) {
         egress.turn(clock.now());
     }
     egress.stop();
     ingress.collect();
-    Snapshot::take(&Sources {
-        ingress: ingress.counts(),
-        egress: egress.counts(),
-        sojourn: egress.sojourn(),
-        losses: Side::BOTH.map(|side| ingress.losses(side)),
-        queued: egress.queued(),
-        in_transmit: egress.in_transmit(),
-        span: stopped.since(start),
-    })
+    Snapshot::take(&ingress, &egress, stopped.since(start))
 }

@@ -39,6 +39,8 @@ struct WayOut<T> {
     max_frame: u32,
     /// The most frames that may be in the port at once: more would stand in a queue that nothing manages.
     depth: usize,
+    /// The port had no room for the next frame: what comes next is a completion, whatever the tree would let go.
+    full: bool,
 }
 
 /// What an egress half has to do next.
@@ -46,7 +48,7 @@ struct WayOut<T> {
 pub struct Agenda {
     /// Frames that moved in this turn.
     pub moved: usize,
-    /// When the shaper lets the next frame go, if one waits.
+    /// When the shaper lets the next frame go, if one waits and its port has room.
     pub departure: Option<Nanos>,
     /// Frames are in a port, whose completion nobody announces.
     pub in_transmit: bool,
@@ -66,7 +68,7 @@ impl<T: Tx> Egress<T> {
         let mut specs = policy.trees.iter().zip(max_frame);
         let ways_out = ports.map(|port| {
             let (spec, max_frame) = specs.next().expect("one tree for each port");
-            WayOut { tree: Tree::new(spec, now), port, max_frame, depth: transmit_depth(spec.link) }
+            WayOut { tree: Tree::new(spec, now), port, max_frame, depth: transmit_depth(spec.link), full: false }
         });
         Egress { table, bands, returns, ways_out, counts: Arc::default(), sojourn: Sojourn::default() }
     }
@@ -112,9 +114,9 @@ impl<T: Tx> Egress<T> {
         Agenda { moved, departure: self.next_departure(), in_transmit: self.in_transmit() > 0 }
     }
 
-    /// When the shaper lets the next frame go, if one waits.
+    /// When the shaper lets the next frame go, if one waits and its port had room in the last turn.
     pub fn next_departure(&self) -> Option<Nanos> {
-        self.ways_out.iter().filter_map(|way| way.tree.next_departure()).min()
+        self.ways_out.iter().filter(|way| !way.full).filter_map(|way| way.tree.next_departure()).min()
     }
 
     /// When a port that knows will be done with its next frame.
@@ -178,6 +180,7 @@ impl<T: Tx> Egress<T> {
         let mut sent = 0;
         while sent < SEND {
             let room = way.port.room().min(way.depth.saturating_sub(way.port.in_flight() as usize)).min(BURST);
+            way.full = room == 0;
             let mut burst = Burst::new();
             let mut measured = 0u32;
             while burst.len() < room {

@@ -51,9 +51,14 @@ impl<R: Rx> Ingress<R> {
         self.ports.iter().filter(|(at, _)| *at == side).map(|(_, port)| port.losses()).sum()
     }
 
-    /// Frames that are free, or lent to the ports.
-    pub fn idle_frames(&self) -> usize {
-        self.home.free() + self.ports.iter().map(|(_, port)| port.lent() as usize).sum::<usize>()
+    /// The frames of the home.
+    pub fn frames(&self) -> u64 {
+        u64::from(self.home.frames())
+    }
+
+    /// Frames of the home that are free, or lent to the ports.
+    pub fn idle_frames(&self) -> u64 {
+        self.home.free() as u64 + self.ports.iter().map(|(_, port)| u64::from(port.lent())).sum::<u64>()
     }
 
     /// Takes back what came home.

@@ -1,9 +1,11 @@
 //! The side table: one slot per frame, and the way from a frame to its bytes.
 
 use std::cell::UnsafeCell;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 #[cfg(debug_assertions)]
 use std::sync::atomic::{AtomicU8, Ordering};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use super::{Frame, Side};
 use crate::units::Nanos;
@@ -230,6 +232,8 @@ enum Memory {
 }
 
 /// Ordinary memory cut into chunks; untouched chunks cost no pages.
+///
+/// Mapped here and not by the allocator, which may touch all of it to zero it, or refuse what is more than the machine has.
 struct Heap {
     base: NonNull<u8>,
     bytes: usize,
@@ -237,10 +241,14 @@ struct Heap {
 }
 
 impl Heap {
+    #[allow(unsafe_code)]
     fn new(frames: u32, chunk: u32) -> Heap {
-        let bytes = frames as usize * chunk as usize;
-        let base = Box::into_raw(vec![0u8; bytes].into_boxed_slice()).cast::<u8>();
-        Heap { base: NonNull::new(base).expect("a box is never null"), bytes, chunk }
+        let bytes = (frames as usize * chunk as usize).max(1);
+        let (access, kind) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE);
+        // SAFETY: the kernel chooses a place where nothing else is.
+        let base = unsafe { mmap_anonymous(ptr::null_mut(), bytes, access, kind) };
+        let base = base.unwrap_or_else(|error| panic!("can't map {bytes} bytes for {frames} frames: {error}"));
+        Heap { base: NonNull::new(base.cast()).expect("no mapping is at zero"), bytes, chunk }
     }
 
     /// The start of the chunk of frame `index`, after checking that `len` bytes fit.
@@ -257,8 +265,9 @@ impl Heap {
 impl Drop for Heap {
     #[allow(unsafe_code)]
     fn drop(&mut self) {
-        // SAFETY: the pointer and length are those of the box given up in `new`.
-        drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(self.base.as_ptr(), self.bytes)) });
+        // SAFETY: the mapping is that of `new`, and no frame reaches it any more: bytes are borrowed from the table.
+        let unmapped = unsafe { munmap(self.base.as_ptr().cast(), self.bytes) };
+        debug_assert_eq!(unmapped, Ok(()));
     }
 }
 
@@ -275,6 +284,15 @@ mod tests {
         assert_eq!(table.bytes(&frames[0]), b"First");
         assert_eq!(table.bytes(&frames[1]), [7; 128]);
         assert_eq!(table.slot(&frames[1]).wire_len, 1500);
+    }
+
+    #[test]
+    fn memory_that_no_frame_has_touched_is_not_taken() {
+        let (table, mut frames) = Table::heap(64, 1 << 30);
+        for frame in &mut frames {
+            table.write(frame, b"one page each", 13);
+        }
+        assert_eq!(table.bytes(&frames[63]), b"one page each");
     }
 
     #[test]

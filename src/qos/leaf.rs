@@ -36,6 +36,12 @@ impl Leaf {
         }
     }
 
+    /// Whether the queue holds more than it may; a single frame it may always hold.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.queue.bytes() > self.limit && self.queue.frames() > 1
+    }
+
     #[inline]
     pub(super) fn refill(&mut self, now: Nanos) {
         for bucket in [&mut self.guarantee, &mut self.ceiling].into_iter().flatten() {

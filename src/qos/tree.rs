@@ -56,7 +56,7 @@ pub struct LeafSpec {
 pub enum Refusal {
     /// The leaf held as many bytes as it may; its oldest frame went.
     LeafFull,
-    /// The tree held as much as it may; the oldest frame of the fattest leaf in the lowest band went.
+    /// The tree held as much as it may; the oldest frame went of a leaf that held more than its share.
     OverBudget,
 }
 
@@ -154,8 +154,8 @@ impl Tree {
         self.backlog |= 1 << index;
         self.frames += 1;
         self.bytes += len;
-        let leaf = &self.leaves[index];
-        if leaf.queue.bytes() > leaf.limit && leaf.queue.frames() > 1 {
+        // A long frame may take the place of many short ones.
+        while self.leaves[index].is_full() {
             self.refuse_oldest(table, index, Refusal::LeafFull, &mut refused);
         }
         while (self.frames > self.max_frames || self.bytes > self.max_bytes) && self.frames > 1 {
@@ -266,11 +266,20 @@ impl Tree {
         }
     }
 
-    /// The leaf with the most bytes among those of the lowest band that holds any.
+    /// The leaf that pays when the tree holds too much: of those that hold more than an equal share of the budget, in frames
+    /// or in bytes, those of the lowest band, and of these the one with the most bytes.
+    ///
+    /// So a flood pays for itself, in whatever class it comes, and never takes the last place of a frame of others.
     fn fattest(&self) -> usize {
+        let leaves = self.leaves.len() as u32;
+        let (frames, bytes) = (self.max_frames / leaves, self.max_bytes / u64::from(leaves));
         bits(self.backlog)
+            .filter(|index| {
+                let queue = &self.leaves[*index].queue;
+                queue.frames() > frames || queue.bytes() > bytes
+            })
             .max_by_key(|index| (self.leaves[*index].band, self.leaves[*index].queue.bytes()))
-            .unwrap_or(0)
+            .expect("not all leaves of a full tree hold less than their share")
     }
 }
 
@@ -428,21 +437,35 @@ mod tests {
     }
 
     #[test]
-    fn the_fattest_leaf_of_the_lowest_band_pays_for_an_empty_budget() {
-        let (table, free) = Table::heap(7, 2_048);
+    fn the_fattest_leaf_of_the_lowest_band_above_its_share_pays_for_an_empty_budget() {
+        let (table, free) = Table::heap(10, 2_048);
         let mut spec = spec(1, vec![leaf(1, 1, 0), leaf(1, 1, 3), leaf(1, 1, 3)]);
         spec.max_frames = 6;
         let mut tree = Tree::new(&spec, Nanos::ZERO);
         let mut refused = Vec::new();
-        for (mut frame, (leaf, len)) in
-            free.into_iter().zip([(0, 1_500), (1, 100), (2, 900), (0, 1_500), (2, 900), (1, 100), (0, 60)])
-        {
+        let offers =
+            [(0, 1_500), (1, 100), (2, 900), (0, 1_500), (2, 900), (1, 100), (2, 60), (0, 60), (1, 100), (2, 60)];
+        for (mut frame, (leaf, len)) in free.into_iter().zip(offers) {
             table.write(&mut frame, &vec![0; len], len as u32);
             table.slot_mut(&mut frame).leaf = leaf;
             tree.enqueue(&table, frame, |frame, why| refused.push((frame.index(), why)));
         }
-        assert_eq!(refused, [(2, Refusal::OverBudget)]);
+        // Two frames each are their share; whoever brings a third gives up its own oldest, in whatever band.
+        assert_eq!(refused, [2, 0, 1, 4].map(|index| (index, Refusal::OverBudget)));
         assert_eq!(tree.frames(), 6);
+    }
+
+    #[test]
+    fn a_leaf_never_holds_more_bytes_than_it_may_whatever_the_frames() {
+        let (table, free) = Table::heap(25, 2_048);
+        let mut spec = spec(1, vec![leaf(1, 1, 0)]);
+        spec.leaves[0].limit = 2_000;
+        let mut tree = Tree::new(&spec, Nanos::ZERO);
+        for (mut frame, len) in free.into_iter().zip([60; 20].into_iter().chain([1_500; 5])) {
+            table.write(&mut frame, &vec![0; len], len as u32);
+            tree.enqueue(&table, frame, |_, why| assert_eq!(why, Refusal::LeafFull));
+            assert!(tree.bytes() <= 2_000, "{} bytes", tree.bytes());
+        }
     }
 
     #[test]

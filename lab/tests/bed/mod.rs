@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // Each test file uses its part.
 
+// Which frames belong together.
+pub(crate) mod flow;
+
 use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};

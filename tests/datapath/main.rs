@@ -1,0 +1,24 @@
+//! The whole datapath over simulated ports: both halves, in virtual time unless a test says otherwise.
+//!
+//! Debug builds check the owner of every frame at every hand-over and each half's account at the end of every turn, so
+//! each of these tests is a test of those, too.
+
+// Both halves between two ports, and the loop that turns them.
+mod bridge;
+// What is sent, and when.
+mod traffic;
+
+// What leaves, measured against the rates of the policy.
+mod shaping;
+// Who goes first, and who still goes.
+mod priority;
+// Frames of a flow leave as they came.
+mod order;
+// No frame is lost from the arena, whatever is dropped.
+mod conservation;
+// What is dropped by intent, and how it is told.
+mod drops;
+// The policy, changed while flows are known.
+mod adoption;
+// The halves on two threads, by the real clock.
+mod threads;
