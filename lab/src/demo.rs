@@ -119,12 +119,8 @@ fn traffic(lab: &Lab, title: &str, seconds: u32) -> Result<Vec<Share>> {
         ("gaming", "UDP port 27015", instrument(Stream::of_rate(27015, 100, 133_000), 0)),
     ];
     let transfers = [
-        ("file", "4 TCP, port 873", Transfer { port: 873, dscp: 0, ..Transfer::new(Direction::Download, 4, seconds) }),
-        (
-            "background",
-            "2 TCP, port 6881",
-            Transfer { port: 6881, dscp: 0, ..Transfer::new(Direction::Download, 2, seconds) },
-        ),
+        ("file", "4 TCP, port 873", Transfer { port: 873, ..Transfer::new(Direction::Download, 4, seconds) }),
+        ("background", "2 TCP, port 6881", Transfer { port: 6881, ..Transfer::new(Direction::Download, 2, seconds) }),
     ];
     let bulk = transfers.iter().map(|(.., transfer)| Iperf::start(lab, transfer)).collect::<Result<Vec<_>>>()?;
     let flows = datagrams.iter().map(|(.., stream)| Flow::start(server, client, stream)).collect::<Result<Vec<_>>>()?;

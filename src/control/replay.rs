@@ -12,7 +12,6 @@ use crate::flow::{FlowTable, Record};
 use crate::frame::{Side, Table, homes};
 use crate::port::{Rx, Tx};
 use crate::telemetry::Snapshot;
-use crate::telemetry::snapshot::{Memory, Sources};
 use crate::units::Nanos;
 
 /// The frames of a replay: what the queues of both directions may hold, and a margin for what is on its way.
@@ -66,14 +65,5 @@ pub fn replay<R: Rx, T: Tx>(
         }
     }
     ingress.judge().flows().drain().for_each(flow);
-    Snapshot::take(&Sources {
-        ingress: ingress.counts(),
-        egress: egress.counts(),
-        sojourn: egress.sojourn(),
-        losses: Side::BOTH.map(|side| ingress.losses(side)),
-        queued: egress.queued(),
-        in_transmit: egress.in_transmit(),
-        memory: Memory { frames: ingress.frames(), home: ingress.idle_frames() },
-        span: now.since(start),
-    })
+    Snapshot::take(&ingress, &egress, now.since(start))
 }

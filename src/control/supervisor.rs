@@ -15,7 +15,6 @@ use crate::flow::FlowTable;
 use crate::frame::{Side, homes};
 use crate::port::xdp::{self, Options, Wire, XdpRx, XdpTx};
 use crate::telemetry::Snapshot;
-use crate::telemetry::snapshot::{Memory, Sources};
 use crate::time::{Clock, MonotonicClock};
 use crate::units::Nanos;
 
@@ -181,14 +180,5 @@ fn close(workers: Vec<XdpWorker>, clock: &MonotonicClock, start: Nanos) -> Snaps
     }
     egress.stop();
     ingress.collect();
-    Snapshot::take(&Sources {
-        ingress: ingress.counts(),
-        egress: egress.counts(),
-        sojourn: egress.sojourn(),
-        losses: Side::BOTH.map(|side| ingress.losses(side)),
-        queued: egress.queued(),
-        in_transmit: egress.in_transmit(),
-        memory: Memory { frames: ingress.frames(), home: ingress.idle_frames() },
-        span: stopped.since(start),
-    })
+    Snapshot::take(&ingress, &egress, stopped.since(start))
 }

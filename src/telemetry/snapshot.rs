@@ -5,11 +5,11 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::classify::Class;
-use crate::datapath::counters::{EgressCounts, IngressCounts, Volume};
+use crate::datapath::counters::{IngressCounts, Volume};
 use crate::datapath::drop::DropReason;
-use crate::datapath::sojourn::Sojourn;
+use crate::datapath::{Egress, Ingress};
 use crate::frame::Side;
-use crate::port::RxLosses;
+use crate::port::{Rx, Tx};
 use crate::units::Nanos;
 
 /// All counters of a wire at one time. Exact once the halves stand still.
@@ -100,33 +100,12 @@ impl Balance {
     }
 }
 
-/// The counters of both halves, from which a snapshot is taken.
-#[derive(Debug)]
-pub struct Sources<'a> {
-    /// The ingress half's counters.
-    pub ingress: &'a IngressCounts,
-    /// The egress half's counters.
-    pub egress: &'a EgressCounts,
-    /// How long frames stayed.
-    pub sojourn: &'a Sojourn,
-    /// Losses before ingress, by side.
-    pub losses: [RxLosses; 2],
-    /// Frames in the queues.
-    pub queued: u64,
-    /// Frames in the ports.
-    pub in_transmit: u64,
-    /// The memory's frames.
-    pub memory: Memory,
-    /// The span that the counters cover.
-    pub span: Nanos,
-}
-
 impl Snapshot {
-    /// Reads every counter once.
-    pub fn take(sources: &Sources) -> Snapshot {
+    /// Reads every counter of both halves once; they cover `span`.
+    pub fn take<R: Rx, T: Tx>(ingress: &Ingress<R>, egress: &Egress<T>, span: Nanos) -> Snapshot {
         let port = |side: Side| {
-            let Volume { frames, bytes } = sources.ingress.received[side as usize].read();
-            let losses = sources.losses[side as usize];
+            let Volume { frames, bytes } = ingress.counts().received[side as usize].read();
+            let losses = ingress.losses(side);
             PortAccount {
                 port: side.name(),
                 received_frames: frames,
@@ -139,37 +118,37 @@ impl Snapshot {
         let classes = Side::BOTH
             .into_iter()
             .flat_map(|side| Class::ALL.map(|class| (side, class)))
-            .map(|(side, class)| class_account(sources, side, class))
+            .map(|(side, class)| class_account(ingress.counts(), egress, side, class))
             .filter(|account| account.sent_frames > 0 || !account.dropped.is_empty())
             .collect();
-        let popped = sources.egress.popped.read();
+        let popped = egress.counts().popped.read();
         Snapshot {
-            seconds: sources.span.as_secs_f64(),
+            seconds: span.as_secs_f64(),
             ports: Side::BOTH.map(port),
             classes,
             balance: Balance {
-                received: sources.ingress.frames_received(),
-                completed: sources.egress.completed.read(),
-                dropped: sources.ingress.dropped.total() + sources.egress.dropped.total(),
-                in_rings: sources.ingress.frames_pushed().saturating_sub(popped),
-                queued: sources.queued,
-                in_transmit: sources.in_transmit,
+                received: ingress.counts().frames_received(),
+                completed: egress.counts().completed.read(),
+                dropped: ingress.counts().dropped.total() + egress.counts().dropped.total(),
+                in_rings: ingress.counts().frames_pushed().saturating_sub(popped),
+                queued: egress.queued(),
+                in_transmit: egress.in_transmit(),
             },
-            memory: sources.memory,
-            flow_hits: sources.ingress.flow_hits.read(),
-            flow_misses: sources.ingress.flow_misses.read(),
+            memory: Memory { frames: ingress.frames(), home: ingress.idle_frames() },
+            flow_hits: ingress.counts().flow_hits.read(),
+            flow_misses: ingress.counts().flow_misses.read(),
         }
     }
 }
 
-fn class_account(sources: &Sources, side: Side, class: Class) -> ClassAccount {
+fn class_account<T: Tx>(ingress: &IngressCounts, egress: &Egress<T>, side: Side, class: Class) -> ClassAccount {
     let slot = usize::from(class.slot());
-    let Volume { frames, bytes } = sources.egress.submitted[side as usize][slot].read();
+    let Volume { frames, bytes } = egress.counts().submitted[side as usize][slot].read();
     let dropped = DropReason::ALL.into_iter().filter_map(|reason| {
-        let count = sources.ingress.dropped.read(side, slot, reason) + sources.egress.dropped.read(side, slot, reason);
+        let count = ingress.dropped.read(side, slot, reason) + egress.counts().dropped.read(side, slot, reason);
         (count > 0).then_some((reason.name(), count))
     });
-    let histogram = sources.sojourn.class(slot);
+    let histogram = egress.sojourn().class(slot);
     let quantile = |q| (!histogram.is_empty()).then(|| histogram.value_at_quantile(q) as f64 / 1_000.0);
     ClassAccount {
         class: class.name(),

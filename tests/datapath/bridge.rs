@@ -10,7 +10,6 @@ use tidegate::frame::{Owner, Side, Table, homes};
 use tidegate::port::sim::{Cable, Delivery, SimRx, SimTx};
 use tidegate::port::{Line, Rx, Tx};
 use tidegate::telemetry::Snapshot;
-use tidegate::telemetry::snapshot::{Memory, Sources};
 use tidegate::units::Nanos;
 
 use crate::traffic::Offer;
@@ -126,16 +125,7 @@ pub(crate) fn settled<R: Rx, T: Tx>(
     span: Nanos,
 ) -> Snapshot {
     ingress.collect();
-    let account = Snapshot::take(&Sources {
-        ingress: ingress.counts(),
-        egress: egress.counts(),
-        sojourn: egress.sojourn(),
-        losses: Side::BOTH.map(|side| ingress.losses(side)),
-        queued: egress.queued(),
-        in_transmit: egress.in_transmit(),
-        memory: Memory { frames: ingress.frames(), home: ingress.idle_frames() },
-        span,
-    });
+    let account = Snapshot::take(ingress, egress, span);
     assert_eq!((egress.queued(), egress.in_transmit(), egress.rings_empty()), (0, 0, true), "{account}");
     assert_eq!(account.balance.unexplained(), 0, "{account}");
     assert_eq!(account.balance.received, account.balance.completed + account.balance.dropped, "{account}");

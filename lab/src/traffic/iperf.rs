@@ -21,14 +21,12 @@ pub struct Transfer {
     pub streams: u32,
     /// How long.
     pub seconds: u32,
-    /// The differentiated services code point of the data.
-    pub dscp: u8,
 }
 
 impl Transfer {
-    /// `streams` unmarked connections to iperf3's own port for `seconds`.
+    /// `streams` connections to iperf3's own port for `seconds`.
     pub fn new(direction: Direction, streams: u32, seconds: u32) -> Transfer {
-        Transfer { port: 5201, direction, streams, seconds, dscp: 0 }
+        Transfer { port: 5201, direction, streams, seconds }
     }
 }
 
@@ -54,11 +52,11 @@ pub struct Achieved {
 impl Iperf {
     /// Starts the server, then the client.
     pub fn start(lab: &Lab, transfer: &Transfer) -> Result<Iperf> {
-        let Transfer { port, direction, streams, seconds, dscp } = transfer;
+        let Transfer { port, direction, streams, seconds } = transfer;
         let mut server = lab.server.program("iperf3").words(format!("-s -1 -p {port} -J")).spawn()?;
         await_listener(lab, *port, &mut server)?;
         let reverse = if *direction == Direction::Download { "-R --get-server-output" } else { "" };
-        let options = format!("-p {port} -P {streams} -t {seconds} -S {} {reverse} -i 0.1 -J", dscp << 2);
+        let options = format!("-p {port} -P {streams} -t {seconds} {reverse} -i 0.1 -J");
         let client = lab.client.program("iperf3").words(format!("-c {} {options}", lab.server.ipv4)).spawn()?;
         Ok(Iperf { client, _server: server, limit: Duration::from_secs(u64::from(*seconds)) + 2 * START_LIMIT })
     }

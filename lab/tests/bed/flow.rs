@@ -38,22 +38,31 @@ fn ip(packet: &[u8]) -> Option<Vec<u8>> {
             key(*packet.get(9)?, packet.get(12..20)?, if is_fragment { None } else { Some(packet.get(header..)?) })
         }
         6 => {
-            let (mut protocol, mut at, mut is_fragment) = (*packet.get(6)?, 40, false);
-            // RFC 8200: the extension headers that may stand before the payload; 51 is authentication, RFC 4302.
-            while matches!(protocol, 0 | 43 | 44 | 51 | 60 | 135) && !is_fragment {
-                let units = usize::from(*packet.get(at + 1)?);
-                is_fragment = protocol == 44 && word(packet, at + 2)? & 0xfff9 != 0;
-                let length = match protocol {
-                    44 => 8,
-                    51 => (units + 2) * 4,
-                    _ => (units + 1) * 8,
-                };
-                (protocol, at) = (packet[at], at + length);
-            }
-            key(protocol, packet.get(8..40)?, if is_fragment { None } else { Some(packet.get(at..)?) })
+            let (protocol, payload) = behind_extensions(packet)?;
+            key(protocol, packet.get(8..40)?, payload)
         }
         _ => None,
     }
+}
+
+/// The protocol behind the extension headers of IPv6 (RFC 8200; 51 is authentication, RFC 4302), and its bytes unless the
+/// packet is a fragment.
+fn behind_extensions(packet: &[u8]) -> Option<(u8, Option<&[u8]>)> {
+    let (mut protocol, mut at, mut seen_fragment_header) = (*packet.get(6)?, 40, false);
+    while matches!(protocol, 0 | 43 | 44 | 51 | 60 | 135) {
+        let units = usize::from(*packet.get(at + 1)?);
+        let length = match protocol {
+            // A fragment of a fragment has no meaning.
+            44 if seen_fragment_header => return None,
+            44 if word(packet, at + 2)? & 0xfff9 != 0 => return Some((packet[at], None)),
+            44 => 8,
+            51 => (units + 2) * 4,
+            _ => (units + 1) * 8,
+        };
+        seen_fragment_header |= protocol == 44;
+        (protocol, at) = (packet[at], at + length);
+    }
+    Some((protocol, Some(packet.get(at..)?)))
 }
 
 /// `payload` is none for a fragment, which has no ports that count.
