@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group};
 use etherparse::PacketBuilder;
 use tidegate::classify::{Apps, Class, Classifier, Prefix, Rule, Rules, is_control};
 use tidegate::frame::Side;
@@ -51,4 +51,3 @@ fn ports(c: &mut Criterion) {
 }
 
 criterion_group!(benches, judge, ports);
-criterion_main!(benches);

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
 use tidegate::classify::Verdict;
 use tidegate::flow::{Direction, FlowTable, Key};
 use tidegate::units::Nanos;
@@ -89,4 +89,3 @@ fn inserts(c: &mut Criterion) {
 }
 
 criterion_group!(benches, keys, hits, inserts);
-criterion_main!(benches);

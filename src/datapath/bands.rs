@@ -41,7 +41,11 @@ impl BandSender {
         }
     }
 
-    /// Pushes all of `burst` into `band` in one go; there must be [`BandSender::room`].
+    /// Pushes all of `burst` into `band` in one go.
+    ///
+    /// # Panics
+    ///
+    /// If there is no [`BandSender::room`].
     #[inline]
     pub fn push(&mut self, band: usize, burst: &mut Burst) {
         let Ok(room) = self.rings[band].write_chunk_uninit(burst.len()) else {

@@ -121,7 +121,7 @@ impl<R: Rx> Ingress<R> {
             slot.leaf = policy.leaves[usize::from(slot.class)];
             slot.band = policy.bands[usize::from(slot.class)];
             bytes += u64::from(slot.wire_len);
-            groups[usize::from(slot.band)].push(frame);
+            groups[usize::from(slot.band).min(BANDS - 1)].push(frame);
         }
         counts.received[side as usize].add(frames, bytes);
         for (band, group) in groups.iter_mut().enumerate().filter(|(_, group)| !group.is_empty()) {
