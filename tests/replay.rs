@@ -306,15 +306,22 @@ fn the_prefixes_of_the_inside_decide_the_direction() {
 #[test]
 fn a_flow_line_has_the_fields_that_are_promised() {
     let folder = Folder::new();
-    let frames = [true, false, true, true].map(|up| udp(up, 20_000, 5060, 200));
-    let frames = (0..).zip(frames).map(|(n, data)| Captured { time: Nanos(n), wire_len: 250, data });
+    let frames = [(true, 5060), (false, 5060), (true, 5060), (false, 40_000), (true, 5060)];
+    let frames = (0..).zip(frames).map(|(n, (up, server_port))| {
+        let data = udp(up, 60_000, server_port, 200);
+        Captured { time: Nanos(n), wire_len: 250, data }
+    });
     let capture = folder.capture("in.pcap", &frames.collect::<Vec<_>>());
     let said = tidegate(["replay", &capture, "--flows", "json"]);
     let expected = concat!(
-        r#"{"l4":"udp","src":"10.0.0.1","sport":20000,"dst":"198.18.0.1","dport":5060,"vlan":null,"app":"sip","#,
+        r#"{"l4":"udp","src":"10.0.0.1","sport":60000,"dst":"198.18.0.1","dport":5060,"vlan":null,"app":"sip","#,
         r#""class":"voice","class_after":{"1":"voice","3":"voice"},"host":null,"reason":"port","confidence":0.9,"#,
         r#""packets":4,"bytes":1000}"#,
-        "\n"
+        "\n",
+        r#"{"l4":"udp","src":"198.18.0.1","sport":40000,"dst":"10.0.0.1","dport":60000,"vlan":null,"app":null,"#,
+        r#""class":"web","class_after":{"1":"web","3":"web"},"host":null,"reason":"default","confidence":0.0,"#,
+        r#""packets":1,"bytes":250}"#,
+        "\n",
     );
     assert_eq!(said.out, expected);
     assert!(said.err.ends_with("unexplained 0\n"), "the accounts go elsewhere: {}", said.err);

@@ -46,11 +46,11 @@ pub enum Error {
     #[error("can't start a worker's thread: {0}")]
     Thread(#[source] std::io::Error),
     /// The policy names a core that this machine doesn't have.
-    #[error("core {wanted} is not there or not allowed to this process: cores are {}", list(.available))]
+    #[error("core {wanted} is not there, or this process may not run on it; it runs on {}", list(.available))]
     NoSuchCore {
         /// The core that the policy names.
         wanted: usize,
-        /// The cores that there are.
+        /// The cores on which this process runs.
         available: Vec<usize>,
     },
 }
@@ -95,12 +95,14 @@ struct Placement {
 /// The cores that the policy means, as far as this process may use them.
 fn place(config: &Config) -> Result<Placement, Error> {
     let available = core_affinity::get_core_ids().unwrap_or_default();
+    // What this process inherited is where it starts, not where it may go: whoever names a core means it.
     let find = |wanted: usize| {
-        available
-            .iter()
-            .copied()
-            .find(|core| core.id == wanted)
-            .ok_or_else(|| Error::NoSuchCore { wanted, available: available.iter().map(|core| core.id).collect() })
+        let core = CoreId { id: wanted };
+        let trial = thread::spawn(move || core_affinity::set_for_current(core));
+        if trial.join().unwrap_or(false) {
+            return Ok(core);
+        }
+        Err(Error::NoSuchCore { wanted, available: available.iter().map(|core| core.id).collect() })
     };
     let workers = match config.cores.workers_of(available.len()) {
         Workers::One(core) => vec![find(core)?],

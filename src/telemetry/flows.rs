@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::classify::{Classifier, Verdict};
+use crate::classify::{AppId, Classifier, Verdict};
 use crate::flow::Record;
 use crate::wire::protocol;
 
@@ -46,7 +46,7 @@ impl FlowLine {
     /// The line of `record`, whose verdict came from `classifier`.
     pub fn new(record: &Record<Verdict>, classifier: &Classifier) -> FlowLine {
         let has_ports = protocol::has_ports(record.protocol);
-        let app = classifier.app_name(record.verdict.app);
+        let app = record.verdict.app;
         FlowLine {
             l4: protocol::name(record.protocol).map_or_else(|| record.protocol.to_string(), str::to_owned),
             src: record.source,
@@ -54,7 +54,7 @@ impl FlowLine {
             dst: record.destination,
             dport: has_ports.then_some(record.destination_port),
             vlan: (record.vlan[0] != 0).then_some(record.vlan[0]),
-            app: (!app.is_empty()).then(|| app.to_owned()),
+            app: (app != AppId::UNKNOWN).then(|| classifier.app_name(app).to_owned()),
             class: record.verdict.class.name(),
             class_after: [1, 3].into_iter().zip(record.after.map(|verdict| verdict.class.name())).collect(),
             host: None,
