@@ -65,7 +65,7 @@ impl Judge {
         for seen in &mut *seen {
             seen.place = seen.place.filter(|place| flows.holds(*place, &seen.key));
         }
-        let newcomers = flows.flows_seen();
+        let before = flows.flows_seen();
         // A verdict that no rule can change with the marking holds for frames of any marking.
         let marked = policy.classifier.uses_dscp();
         let mut hits = 0;
@@ -79,7 +79,7 @@ impl Judge {
             let Seen { key, direction, hash, place, dscp, .. } = seen;
             let flow = match place {
                 // No flow has come since the search, so none has left its place.
-                Some(place) if flows.flows_seen() == newcomers => flows.at(*place, now),
+                Some(place) if flows.flows_seen() == before => flows.at(*place, now),
                 _ => flows.lookup(key, *direction, *hash, now, |record| {
                     if let Some(records) = records
                         && records.push(record).is_err()
