@@ -15,7 +15,7 @@ pub struct Bars {
 
 /// The axis: powers of ten of a millisecond from the first to the last.
 const DECADES: std::ops::RangeInclusive<i32> = -1..=4;
-const LEFT: f64 = 190.0;
+const LEFT: f64 = 235.0;
 const WIDTH: f64 = 560.0;
 const TOP: f64 = 64.0;
 const ROW: f64 = 46.0;
