@@ -92,12 +92,6 @@ impl Bucket {
         self.updated + Nanos((-self.level as u64).div_ceil(self.rate.0))
     }
 
-    /// Makes the bucket full, as after a stall that must not be paid back.
-    pub fn reset(&mut self, now: Nanos) {
-        self.level = self.burst;
-        self.updated = now;
-    }
-
     /// What always holds.
     #[inline]
     fn check(&self) {
