@@ -184,7 +184,7 @@ fn straight(capture: Capture, setup: ReplaySetup<'_>) -> Result<Straight, Error>
             let tx = &mut tx[side.opposite() as usize];
             assert!(tx.room() >= waiting.len());
             tx.submit(&table, now, &mut waiting);
-            tx.flush(now);
+            tx.flush(now, &now);
             tx.complete(&table, now, &mut burst);
             for frame in burst.drain(..) {
                 back.send(&table, frame, Owner::Transmit);

@@ -63,7 +63,7 @@ impl Pipeline {
         while forwarded < frames {
             let now = self.clock.now();
             forwarded += self.ingress.turn(now) as u64;
-            self.egress.turn(now);
+            self.egress.turn(now, &now);
         }
         self.clock.now().since(start)
     }

@@ -178,7 +178,7 @@ fn close(workers: Vec<XdpWorker>, clock: &MonotonicClock, start: Nanos) -> Snaps
     let stopped = clock.now();
     let is_empty = |egress: &Egress<XdpTx>| egress.rings_empty() && egress.queued() + egress.in_transmit() == 0;
     while clock.now().since(stopped) < DRAIN && !is_empty(&egress) {
-        egress.turn(clock.now());
+        egress.turn(clock.now(), clock);
     }
     egress.stop();
     ingress.collect();

@@ -147,8 +147,12 @@ pub struct EgressCounts {
     pub submitted: PerClass<Traffic>,
     /// Frames that the ports are done with.
     pub completed: Count,
+    /// Frames handed to a port that never began to be sent: taken back after a stall, or gone with the port.
+    pub abandoned: Count,
     /// Frames dropped here.
     pub dropped: Drops,
+    /// Turns made; whoever feeds this half looks here whether it lives.
+    pub turns: Count,
 }
 
 impl EgressCounts {
@@ -157,10 +161,10 @@ impl EgressCounts {
         self.submitted.iter().flatten().map(|traffic| traffic.read().frames).sum()
     }
 
-    /// At a turn's end: popped = submitted + dropped + queued, and submitted − completed = in transmit.
+    /// At a turn's end: popped = submitted + dropped + queued, and submitted − completed − abandoned = in transmit.
     pub fn balanced(&self, queued: u64, in_transmit: u64) -> bool {
         let submitted = self.frames_submitted();
         self.popped.read() == submitted + self.dropped.total() + queued
-            && submitted - self.completed.read() == in_transmit
+            && submitted - self.completed.read() - self.abandoned.read() == in_transmit
     }
 }

@@ -14,12 +14,20 @@ pub enum DropReason {
     TooLong = 3,
     /// The frame was still queued when the bridge was told to stop.
     Stopped = 4,
+    /// The frame was held while the worker stalled, and newer ones may have gone past it.
+    StaleAfterStall = 5,
 }
 
 impl DropReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [DropReason; 5] =
-        [DropReason::RingFull, DropReason::LeafFull, DropReason::OverBudget, DropReason::TooLong, DropReason::Stopped];
+    pub const ALL: [DropReason; 6] = [
+        DropReason::RingFull,
+        DropReason::LeafFull,
+        DropReason::OverBudget,
+        DropReason::TooLong,
+        DropReason::Stopped,
+        DropReason::StaleAfterStall,
+    ];
 
     /// The reason's name in reports.
     pub const fn name(self) -> &'static str {
@@ -29,6 +37,7 @@ impl DropReason {
             DropReason::OverBudget => "over_budget",
             DropReason::TooLong => "too_long",
             DropReason::Stopped => "stopped",
+            DropReason::StaleAfterStall => "stale_after_stall",
         }
     }
 }

@@ -7,9 +7,11 @@ use super::counters::EgressCounts;
 use super::drop::DropReason;
 use super::policy::Policy;
 use super::sojourn::Sojourn;
+use super::worker::STALL;
 use crate::frame::{BURST, Burst, Frame, Owner, Returns, Side, Table};
 use crate::port::Tx;
 use crate::qos::{Refusal, Tree};
+use crate::time::Clock;
 use crate::units::{Nanos, Rate};
 
 /// The most frames taken from the rings in one turn; bounds the turn, not the throughput.
@@ -103,12 +105,13 @@ impl<T: Tx> Egress<T> {
         self.bands.is_empty()
     }
 
-    /// Takes in what is done, queues what waits, and sends what may go.
-    pub fn turn(&mut self, now: Nanos) -> Agenda {
+    /// Takes in what is done, queues what waits, and sends what may go. The turn is one of `now`; `clock` only tells
+    /// whether it has been held up so long that what it was to send must stay.
+    pub fn turn(&mut self, now: Nanos, clock: &impl Clock) -> Agenda {
         let mut moved = self.complete(now);
         moved += self.drain();
         for side in Side::BOTH {
-            moved += self.send(side, now);
+            moved += self.send(side, now, clock);
         }
         debug_assert!(self.counts.balanced(self.queued(), self.in_transmit()), "{:?}", self.counts);
         Agenda { moved, departure: self.next_departure(), in_transmit: self.in_transmit() > 0 }
@@ -174,7 +177,7 @@ impl<T: Tx> Egress<T> {
     }
 
     /// Hands the port what the tree lets go and the port has room for.
-    fn send(&mut self, side: Side, now: Nanos) -> usize {
+    fn send(&mut self, side: Side, now: Nanos, clock: &impl Clock) -> usize {
         let Egress { table, ways_out, counts, sojourn, .. } = self;
         let way = &mut ways_out[side as usize];
         let mut sent = 0;
@@ -205,7 +208,7 @@ impl<T: Tx> Egress<T> {
             }
         }
         if way.port.in_flight() > 0 {
-            way.port.flush(now);
+            way.port.flush(now + STALL, clock);
         }
         sent
     }

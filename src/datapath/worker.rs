@@ -10,6 +10,10 @@ use crate::port::{Rx, Tx};
 use crate::time::Clock;
 use crate::units::Nanos;
 
+/// A worker that hasn't turned for this long has stalled: what it holds is older than what went past it meanwhile. Less than
+/// the time after which the kernel's program takes frames past a queue (100 ms), so that no such time goes unnoticed.
+pub const STALL: Nanos = Nanos::from_millis(80);
+
 /// How often a port that holds frames is looked at when nothing else happens: nobody announces completions.
 const COMPLETION_CHECK: Nanos = Nanos::from_micros(200);
 
@@ -40,7 +44,7 @@ impl<R: Rx, T: Tx> Worker<R, T> {
     pub fn run(mut self, clock: &impl Clock, stop: &Arc<AtomicBool>) -> Worker<R, T> {
         while !stop.load(Ordering::Relaxed) {
             let now = clock.now();
-            let agenda = self.turn(now);
+            let agenda = self.turn(now, clock);
             if agenda.moved > 0 {
                 self.idle.worked();
                 continue;
@@ -56,7 +60,7 @@ impl<R: Rx, T: Tx> Worker<R, T> {
             }
             // Look once more: what came before the announcement rang no bell.
             let now = clock.now();
-            let agenda = self.turn(now);
+            let agenda = self.turn(now, clock);
             if agenda.moved > 0 {
                 self.idle.retract();
                 self.idle.worked();
@@ -69,7 +73,7 @@ impl<R: Rx, T: Tx> Worker<R, T> {
 
     /// One turn of what this worker has.
     #[inline]
-    fn turn(&mut self, now: Nanos) -> Agenda {
+    fn turn(&mut self, now: Nanos, clock: &impl Clock) -> Agenda {
         let mut agenda = Agenda { moved: 0, departure: None, in_transmit: false };
         if let Some(ingress) = &mut self.ingress {
             let received = ingress.turn(now);
@@ -81,7 +85,7 @@ impl<R: Rx, T: Tx> Worker<R, T> {
             }
         }
         if let Some(egress) = &mut self.egress {
-            let own = egress.turn(now);
+            let own = egress.turn(now, clock);
             agenda.moved += own.moved;
             agenda.departure = own.departure;
             agenda.in_transmit = own.in_transmit;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::fill::Fill;
 use super::{Rx, RxLosses, Tx};
 use crate::frame::{BURST, Burst, Frame, Home, Owner, Table};
+use crate::time::Clock;
 use crate::units::Nanos;
 
 /// A receiving half that delivers the same frames round and round, and allocates nothing.
@@ -117,7 +118,7 @@ impl Tx for MemoryTx {
         }
     }
 
-    fn flush(&mut self, _now: Nanos) {}
+    fn flush(&mut self, _latest: Nanos, _clock: &impl Clock) {}
 
     #[inline]
     fn complete(&mut self, _table: &Table, _now: Nanos, burst: &mut Burst) {

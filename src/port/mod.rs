@@ -21,6 +21,7 @@ use std::os::fd::RawFd;
 pub use line::Line;
 
 use crate::frame::{Burst, Home, Table};
+use crate::time::Clock;
 use crate::units::Nanos;
 
 /// What a port lost before the datapath saw it; each is a term of the accounts.
@@ -62,6 +63,9 @@ pub trait Rx: Send {
         RxLosses::default()
     }
 
+    /// Says that this queue is being served: what stands before the port takes frames past us if that isn't said in time.
+    fn beat(&mut self) {}
+
     /// Says that the caller is about to sleep until [`Rx::fd`] is readable; the port arms whatever must wake it.
     fn before_sleep(&mut self) {}
 
@@ -84,8 +88,13 @@ pub trait Tx: Send {
     /// Takes frames from the front of `burst`, in order, while there is room, from `Owner::Egress` to `Owner::Transmit`; leaves the rest.
     fn submit(&mut self, table: &Table, now: Nanos, burst: &mut Burst);
 
-    /// Makes the port send what was submitted; does nothing if it already does.
-    fn flush(&mut self, now: Nanos);
+    /// Makes the port send what was submitted; does nothing if it already does. Whatever hasn't begun to be sent when
+    /// `clock` reaches `latest` stays where it is.
+    fn flush(&mut self, latest: Nanos, clock: &impl Clock);
+
+    /// Takes back frames that were submitted and that the port hasn't begun to send, until `burst` is full; they are still
+    /// `Owner::Transmit`, and in flight no more.
+    fn recall(&mut self, _burst: &mut Burst) {}
 
     /// Appends frames that the port is done with until `burst` is full; they are still `Owner::Transmit`.
     fn complete(&mut self, table: &Table, now: Nanos, burst: &mut Burst);

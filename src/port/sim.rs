@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::fill::Fill;
 use super::{Line, Rx, RxLosses, Tx};
 use crate::frame::{Burst, Home, Side, Table};
+use crate::time::Clock;
 use crate::units::Nanos;
 
 /// A frame on a [`Cable`].
@@ -205,7 +206,7 @@ impl Tx for SimTx {
         }
     }
 
-    fn flush(&mut self, _now: Nanos) {}
+    fn flush(&mut self, _latest: Nanos, _clock: &impl Clock) {}
 
     fn complete(&mut self, _table: &Table, now: Nanos, burst: &mut Burst) {
         self.line.complete(now, burst);

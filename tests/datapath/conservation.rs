@@ -91,7 +91,7 @@ fn every_frame_comes_home_after_a_stop_in_the_middle() {
         bridge.ingress.turn(bridge.now + Nanos::from_millis(1));
         assert!(bridge.egress.queued() > 0 && bridge.egress.in_transmit() > 0);
         bridge.egress.stop();
-        let agenda = bridge.egress.turn(Nanos::MAX);
+        let agenda = bridge.egress.turn(Nanos::MAX, &Nanos::MAX);
         assert_eq!((agenda.departure, agenda.in_transmit), (None, false));
         let account = bridge.settled();
         let stopped = account.classes.iter().flat_map(|class| &class.dropped).filter(|(why, _)| *why == "stopped");

@@ -95,7 +95,7 @@ fn the_last_band_gets_a_burst_of_every_turn() {
         let counts = bridge.egress.counts();
         counts.submitted[Side::Inside as usize][usize::from(class.slot())].read().frames
     };
-    bridge.egress.turn(bridge.now);
+    bridge.egress.turn(bridge.now, &bridge.now);
     let (voice, background) = (sent(&bridge, Class::Voice), sent(&bridge, Class::Background));
     assert_eq!(bridge.egress.counts().popped.read(), voice + background);
     assert_eq!(background, BURST as u64, "and {voice} of voice");

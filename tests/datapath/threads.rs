@@ -136,9 +136,9 @@ impl Running {
         let [ingress, egress] = self.threads.map(|thread| thread.join().expect("the worker ends in peace"));
         let (mut ingress, mut egress) = (ingress.ingress.unwrap(), egress.egress.unwrap());
         while ingress.turn(self.clock.now()) > 0 {}
-        while egress.turn(self.clock.now()).moved > 0 {}
+        while egress.turn(self.clock.now(), &self.clock).moved > 0 {}
         egress.stop();
-        egress.turn(self.clock.now());
+        egress.turn(self.clock.now(), &self.clock);
         settled(&self.table, &mut ingress, &egress, self.clock.now())
     }
 }

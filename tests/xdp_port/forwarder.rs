@@ -92,7 +92,7 @@ impl Forwarder {
         for frame in burst.into_iter().rev() {
             waiting.push_front(frame);
         }
-        tx.flush(Nanos::ZERO);
+        tx.flush(Nanos::MAX, &Nanos::ZERO);
         let mut burst = Burst::new();
         tx.complete(&self.table, Nanos::ZERO, &mut burst);
         for frame in burst {

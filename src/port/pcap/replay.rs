@@ -13,6 +13,7 @@ use super::{Capture, Error, MAX_FRAME, Truncated, Writer};
 use crate::frame::{BURST, Burst, Home, Side, Table};
 use crate::port::fill::Fill;
 use crate::port::{Line, Rx, RxLosses, Tx};
+use crate::time::Clock;
 use crate::units::{Nanos, Rate};
 
 /// The frames that each receiving half borrows: a burst and the next. More would only keep them from the other side.
@@ -285,7 +286,7 @@ impl Tx for PcapTx {
         }
     }
 
-    fn flush(&mut self, _now: Nanos) {}
+    fn flush(&mut self, _latest: Nanos, _clock: &impl Clock) {}
 
     fn complete(&mut self, _table: &Table, now: Nanos, burst: &mut Burst) {
         self.line.complete(now, burst);

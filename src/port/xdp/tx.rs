@@ -12,6 +12,7 @@ use super::link::Link;
 use super::umem::{Arena, Options};
 use crate::frame::{BURST, Burst, Frame, Owner, Table};
 use crate::port::Tx;
+use crate::time::Clock;
 use crate::units::Nanos;
 
 /// The descriptors that one system call sends in copy mode if the kernel knows no [`XDP_MAX_TX_SKB_BUDGET`]
@@ -106,7 +107,7 @@ impl Tx for XdpTx {
         self.in_flight += count as u32;
     }
 
-    fn flush(&mut self, _now: Nanos) {
+    fn flush(&mut self, _latest: Nanos, _clock: &impl Clock) {
         let mut waiting = self.waiting();
         for _ in 0..self.kicks {
             if waiting == 0 || !self.queue.needs_wakeup() {
