@@ -6,7 +6,7 @@ use std::thread;
 
 use core_affinity::CoreId;
 
-use crate::config::{self, Config, Workers, compile};
+use crate::config::{self, Config, compile};
 use crate::datapath::bands::{BANDS, bands};
 use crate::datapath::idle::Idle;
 use crate::datapath::worker::Worker;
@@ -68,7 +68,7 @@ type XdpWorker = Worker<XdpRx, XdpTx>;
 /// If a port, a core or a thread is not to be had. Nothing is forwarded then.
 pub fn run(config: &Config, stop: &Arc<AtomicBool>) -> Result<Snapshot, Error> {
     let cores = place(config)?;
-    let policy = Arc::new(compile::policy(config, 1));
+    let policy = Arc::new(compile::policy(config, &config.wires[0], 1));
     let clock = MonotonicClock::start();
     let workers = build(config, &policy, cores.workers.len(), clock.now())?;
     if !core_affinity::set_for_current(cores.control) {
@@ -81,7 +81,7 @@ pub fn run(config: &Config, stop: &Arc<AtomicBool>) -> Result<Snapshot, Error> {
         .enumerate()
         .map(|(i, (worker, core))| spawn(i, worker, *core, clock, stop))
         .collect::<Result<_, _>>()?;
-    tracing::info!(inside = config.wire.inside, outside = config.wire.outside, "forwarding");
+    tracing::info!(inside = config.wires[0].inside, outside = config.wires[0].outside, "forwarding");
     let workers: Vec<XdpWorker> =
         threads.into_iter().map(|thread| thread.join().expect("a worker that panics aborts the process")).collect();
     Ok(close(workers, &clock, start))
@@ -104,10 +104,7 @@ fn place(config: &Config) -> Result<Placement, Error> {
         }
         Err(Error::NoSuchCore { wanted, available: available.iter().map(|core| core.id).collect() })
     };
-    let workers = match config.cores.workers_of(available.len()) {
-        Workers::One(core) => vec![find(core)?],
-        Workers::Split { ingress, egress } => vec![find(ingress)?, find(egress)?],
-    };
+    let workers = config.cores.workers_of(available.len()).into_iter().map(find).collect::<Result<_, _>>()?;
     Ok(Placement { control: find(config.cores.control)?, workers })
 }
 
@@ -115,7 +112,7 @@ fn place(config: &Config) -> Result<Placement, Error> {
 fn build(config: &Config, policy: &Arc<Policy>, workers: usize, now: Nanos) -> Result<Vec<XdpWorker>, Error> {
     let queued: u32 = policy.trees.iter().map(|tree| tree.max_frames).sum();
     let options = Options { egress_frames: queued + (BANDS * RING) as u32, ..Options::default() };
-    let opened = Wire::open(&config.wire.inside, &config.wire.outside, &options)?;
+    let opened = Wire::open(&config.wires[0].inside, &config.wires[0].outside, &options)?;
 
     let (mut homes, mut returns) = homes(opened.frames, 1, 1);
     let (home, returns) = (homes.remove(0), returns.remove(0));
