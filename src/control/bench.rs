@@ -62,7 +62,7 @@ impl Pipeline {
         let mut forwarded = 0;
         while forwarded < frames {
             let now = self.clock.now();
-            forwarded += self.ingress.turn(now) as u64;
+            forwarded += self.ingress.turn(now, &now) as u64;
             self.egress.turn(now, &now);
         }
         self.clock.now().since(start)

@@ -8,6 +8,7 @@ use core_affinity::CoreId;
 
 use crate::config::{self, Config, compile};
 use crate::datapath::bands::{BANDS, bands};
+use crate::datapath::drain::drain;
 use crate::datapath::idle::Idle;
 use crate::datapath::worker::Worker;
 use crate::datapath::{Egress, Ingress, Judge, Policy};
@@ -123,21 +124,21 @@ fn build(config: &Config, policy: &Arc<Policy>, workers: usize, now: Nanos) -> R
         .flat_map(|(side, queues)| queues.into_iter().map(move |queue| (side, queue)))
         .collect();
     let judge = Judge::new(FlowTable::new(FLOWS), Arc::clone(policy));
-    let ingress = Ingress::new(Arc::clone(&opened.table), rx, home, sender, judge);
     let max_frame = opened.mtu.map(|mtu| mtu + LINK_HEADER);
-    let egress = Egress::new(opened.table, receiver, returns, opened.tx, max_frame, policy, now);
+    let egress = Egress::new(Arc::clone(&opened.table), receiver, returns, opened.tx, max_frame, policy, now);
+    let ingress = Ingress::new(opened.table, rx, home, sender, judge).feeding(Arc::clone(egress.counts()));
 
     let spin = config.cores.idle == config::Idle::Spin;
     let bed = |fds: Vec<_>| Idle::new(fds, spin).map_err(Error::Idle);
     let ingress_bed = bed(ingress.fds().collect())?;
     if workers == 1 {
-        return Ok(vec![Worker::new(Some(ingress), Some(egress), ingress_bed, None)]);
+        return Ok(vec![Worker::new(vec![(ingress, None)], vec![egress], ingress_bed)]);
     }
     let egress_bed = bed(Vec::new())?;
     let bell = egress_bed.bell();
     Ok(vec![
-        Worker::new(Some(ingress), None, ingress_bed, Some(bell)),
-        Worker::new(None, Some(egress), egress_bed, None),
+        Worker::new(vec![(ingress, Some(bell))], Vec::new(), ingress_bed),
+        Worker::new(Vec::new(), vec![egress], egress_bed),
     ])
 }
 
@@ -168,16 +169,11 @@ fn spawn(
 fn close(workers: Vec<XdpWorker>, clock: &MonotonicClock, start: Nanos) -> Snapshot {
     let (mut ingress, mut egress) = (None, None);
     for worker in workers {
-        ingress = worker.ingress.or(ingress);
-        egress = worker.egress.or(egress);
+        ingress = worker.ingresses.into_iter().next().map(|(ingress, _)| ingress).or(ingress);
+        egress = worker.egresses.into_iter().next().or(egress);
     }
     let (mut ingress, mut egress) = (ingress.expect("one worker has ingress"), egress.expect("one worker has egress"));
     let stopped = clock.now();
-    let is_empty = |egress: &Egress<XdpTx>| egress.rings_empty() && egress.queued() + egress.in_transmit() == 0;
-    while clock.now().since(stopped) < DRAIN && !is_empty(&egress) {
-        egress.turn(clock.now(), clock);
-    }
-    egress.stop();
-    ingress.collect();
+    drain(&mut ingress, &mut egress, clock, DRAIN);
     Snapshot::take(&ingress, &egress, stopped.since(start))
 }

@@ -93,7 +93,7 @@ impl Bridge {
                     *fed = at;
                 }
             }
-            while self.ingress.turn(self.now) + self.egress.turn(self.now, &self.now).moved > 0 {}
+            while self.ingress.turn(self.now, &self.now) + self.egress.turn(self.now, &self.now).moved > 0 {}
             for side in Side::BOTH {
                 while let Some(delivery) = self.cables_out[side as usize].pop(Nanos::MAX) {
                     left(side, delivery);
