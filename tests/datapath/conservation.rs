@@ -3,7 +3,7 @@
 use tidegate::frame::Side;
 use tidegate::port::Line;
 use tidegate::port::sim::SimTx;
-use tidegate::telemetry::Snapshot;
+use tidegate::telemetry::Account;
 use tidegate::units::{Nanos, Rate};
 
 use crate::bridge::{Bridge, Size, policy};
@@ -28,7 +28,7 @@ fn clumps(side: Side, seed: u64, count: u64, quiet: impl Fn(Nanos) -> bool) -> i
 }
 
 /// Too much for everything: an arena, rings, queues and lines that are all too small, and a line that loses.
-fn soak(seed: u64, count: u64) -> Snapshot {
+fn soak(seed: u64, count: u64) -> Account {
     let mut policy = policy("download = \"80mbit\"\nupload = \"40mbit\"");
     for tree in &mut policy.trees {
         tree.max_frames = 120;

@@ -28,6 +28,8 @@ mod rx;
 mod tx;
 // Two ports opened together.
 mod wire;
+// stub
+mod upkeep;
 
 pub use beat::{QUEUES_MAX, STALE, mute_all};
 pub use bypass::{Bypass, bypassed, set_bypass};
@@ -37,4 +39,5 @@ pub use rx::XdpRx;
 pub use state::{Undone, detach};
 pub use tx::XdpTx;
 pub use umem::{Options, OptionsError};
+pub use upkeep::{Condition, Watch};
 pub use wire::{Mode, Wire};

@@ -32,6 +32,15 @@ impl Mode {
 }
 
 impl Mode {
+    /// The mode's name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mode::ZeroCopy => "zero_copy",
+            Mode::NativeCopy => "native_copy",
+            Mode::Generic => "generic",
+        }
+    }
+
     /// What a better mode would save; `None` for the best.
     const fn costs(self) -> Option<&'static str> {
         match self {
