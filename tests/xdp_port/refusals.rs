@@ -3,7 +3,7 @@
 use std::env;
 use std::process::Command;
 
-use tidegate::port::xdp::{Error, Options, OptionsError, Wire, detach};
+use tidegate::port::xdp::{Error, Options, OptionsError, QUEUES_MAX, Wire, detach};
 
 use crate::forwarder::small;
 use crate::lab::{in_lab, run};
@@ -48,6 +48,16 @@ fn an_mtu_whose_frames_do_not_fit_a_chunk() {
         run("ip", "link set port1 mtu 3819");
         let error = refusal("port0", "port1", &small()).to_string();
         assert!(error.ends_with("ip link set port1 mtu 3818"), "{error}");
+    });
+}
+
+#[test]
+fn more_receive_queues_than_a_program_tells_apart() {
+    in_lab(QUEUES_MAX + 1, || {
+        run("ethtool", &format!("-L port0 rx {}", QUEUES_MAX + 1));
+        let error = refusal("port0", "port1", &small());
+        assert!(matches!(error, Error::Queues { queues: 65, .. }), "{error}");
+        assert!(error.to_string().contains("ethtool -L port0 combined 64"), "{error}");
     });
 }
 

@@ -201,7 +201,7 @@ fn port(
             .map_err(|error| Error::refused("entering a socket into the program's map", link.name(), error))?;
         receivers.push(XdpRx::new(rings.rx, rings.fill, Arc::clone(arena), program.beat(queue)));
         if transmitter.is_none() {
-            transmitter = Some(XdpTx::new(rings.tx, rings.completion, Arc::clone(arena), link, options)?);
+            transmitter = Some(XdpTx::new(rings.tx, rings.completion, Arc::clone(arena), link, mode, options)?);
         }
     }
     Ok((receivers, transmitter.expect("every interface has a receive queue"), program))
