@@ -92,6 +92,33 @@ fn options_that_cannot_be() {
     assert!(matches!(check(Options { egress_frames: u32::MAX, ..default() }), OptionsError::Memory { .. }));
 }
 
+/// Run by the next test in a process that may lock little memory; does nothing otherwise.
+#[test]
+fn open_twice_as_the_child_of_another_test() {
+    if env::var_os("TIDEGATE_TEST_CHILD").is_some() {
+        for _ in 0..2 {
+            drop(Wire::open("port0", "port1", &small()).unwrap_or_else(|error| panic!("{error}")));
+        }
+        println!("answer: opened");
+    }
+}
+
+#[test]
+fn memory_to_lock_for_one_wire_is_enough_to_try_its_modes_and_to_open_it_again() {
+    in_lab(1, || {
+        let bytes = small().frames(2).unwrap() * small().chunk;
+        let output = Command::new("prlimit")
+            .args([&format!("--memlock={}", bytes + bytes / 4), "setpriv", "--bounding-set", "-ipc_lock"])
+            .arg(env::current_exe().unwrap())
+            .args(["--exact", "refusals::open_twice_as_the_child_of_another_test", "--nocapture"])
+            .env("TIDEGATE_TEST_CHILD", "1")
+            .output()
+            .expect("prlimit");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("answer: opened"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    });
+}
+
 /// Run by the next test in a process with fewer privileges; does nothing otherwise.
 #[test]
 fn open_as_the_child_of_another_test() {

@@ -10,6 +10,7 @@ use xsk_rs::config::{FrameSize, QueueSize, UmemConfigBuilder, XDP_UMEM_MIN_CHUNK
 use xsk_rs::{FrameDesc, Umem};
 
 use super::diagnosis::{Error, os_error};
+use super::socket::patiently;
 use super::wire::Mode;
 use crate::frame::{BURST, Frame, Table};
 
@@ -171,8 +172,9 @@ impl Arena {
             .build()
             .expect("checked with the options");
         let count = NonZeroU32::new(frames).expect("the formula gives more than none");
-        let (umem, descriptors) = Umem::new(config, count, false)
-            .map_err(|error| Error::refused("registering the UMEM", "the wire", os_error(&error)))?;
+        let register = || Umem::new(config, count, false).map_err(|error| os_error(&error));
+        let (umem, descriptors) = patiently(libc::ENOBUFS, register)
+            .map_err(|error| Error::refused("registering the UMEM", "the wire", error))?;
         let bytes = frames as usize * options.chunk as usize;
         keep_out_of_dumps(&umem, &descriptors[0], bytes)
             .map_err(|error| Error::refused("keeping the UMEM out of core dumps", "the wire", error))?;

@@ -137,28 +137,26 @@ impl Plan<'_> {
         Ok(Plan { links, mtu, queues, frames, options })
     }
 
-    /// Tries the modes, best first.
+    /// Tries the modes, best first, each with a UMEM of its own.
     fn obtain(&self) -> Result<Wire, Error> {
-        if let Some(only) = self.options.mode {
-            let slow = only.costs().map(|costs| format!("{costs}; {only} mode is what the options ask for"));
-            return self.attempt(only).map(|wire| Wire { slow, ..wire });
-        }
+        let only = self.options.mode;
         let mut refusals = Vec::new();
-        for mode in Mode::ALL {
+        for mode in Mode::ALL.into_iter().filter(|mode| only.is_none_or(|only| only == *mode)) {
             match self.attempt(mode) {
-                Err(error @ Error::Mode { .. }) if mode != Mode::Generic => refusals.push(error.to_string()),
-                result => {
-                    let slow = mode.costs().map(|costs| format!("{costs}; {}", refusals.join("; ")));
-                    match (&result, &slow) {
-                        (Ok(_), Some(slow)) if mode == Mode::Generic => tracing::warn!("{slow}"),
-                        (Ok(_), Some(slow)) => tracing::info!("{slow}"),
-                        _ => {}
+                Ok(wire) => {
+                    let slow = mode.costs().map(|costs| format!("{costs}; {}", why(mode, only.is_some(), &refusals)));
+                    match (&slow, mode) {
+                        (None, _) => {}
+                        (Some(slow), Mode::Generic) => tracing::warn!("{slow}"),
+                        (Some(slow), _) => tracing::info!("{slow}"),
                     }
-                    return result.map(|wire| Wire { slow, ..wire });
+                    return Ok(Wire { slow, ..wire });
                 }
+                Err(error @ Error::Mode { .. }) => refusals.push(error),
+                Err(error) => return Err(error),
             }
         }
-        unreachable!("the last mode ends the loop")
+        Err(refusals.pop().expect("there is at least one mode"))
     }
 
     /// Opens everything in one mode.
@@ -181,6 +179,14 @@ impl Plan<'_> {
             programs: [inside, outside],
         })
     }
+}
+
+/// Why no better mode than this was obtained.
+fn why(mode: Mode, asked: bool, refusals: &[Error]) -> String {
+    if asked {
+        return format!("{mode} mode is what the options ask for");
+    }
+    refusals.iter().map(Error::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Binds every queue of a port; the first also transmits.
