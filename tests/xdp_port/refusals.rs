@@ -106,6 +106,8 @@ fn open_twice_as_the_child_of_another_test() {
 #[test]
 fn memory_to_lock_for_one_wire_is_enough_to_try_its_modes_and_to_open_it_again() {
     in_lab(1, || {
+        // Native mode is refused here once everything has been opened.
+        run("ip", "link set peer1 mtu 9000");
         let bytes = small().frames(2).unwrap() * small().chunk;
         let output = Command::new("prlimit")
             .args([&format!("--memlock={}", bytes + bytes / 4), "setpriv", "--bounding-set", "-ipc_lock"])

@@ -1,13 +1,13 @@
 //! Two ports opened together.
 
-use std::fmt;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use super::beat::QUEUES_MAX;
 use super::diagnosis::{self, Error};
 use super::link::Link;
-use super::program::{Attached, Program};
+use super::program::{Attached, Program, lacks_zero_copy};
 use super::rx::XdpRx;
 use super::socket;
 use super::state::Recorded;
@@ -161,6 +161,11 @@ impl Plan<'_> {
 
     /// Opens everything in one mode.
     fn attempt(&self, mode: Mode) -> Result<Wire, Error> {
+        // To be told so by the kernel would cost a UMEM.
+        if let (Mode::ZeroCopy, Some(link)) = (mode, self.links.iter().find(|link| lacks_zero_copy(link))) {
+            let refusal = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
+            return Err(Error::mode(mode, "asking for zero-copy", link.name(), refusal));
+        }
         let arena = Arc::new(Arena::new(self.options, self.frames)?);
         let (inside_rx, inside_tx, inside) = port(&arena, &self.links[0], self.queues[0], mode, self.options)?;
         let (outside_rx, outside_tx, outside) = port(&arena, &self.links[1], self.queues[1], mode, self.options)?;
