@@ -15,6 +15,7 @@ use super::file::File;
 use super::rule::{self, Match, Rule};
 use super::section::Section;
 use super::share::{self, Percent, Share};
+use super::subscriber;
 use super::wire::{self, Mode, Wire};
 use crate::classify::{Apps, Class, Rules};
 use crate::units::Rate;
@@ -30,7 +31,8 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let links: Vec<_> = links.filter_map(|(key, rate)| Some((key, rate?))).collect();
     let classes = classes(&root.sections("class"), &links);
     let rules = rules(root.sections("rule"));
-    Some(Config { wire: wire?, cores, classes, rules, warnings: Vec::new() })
+    let subscribers = subscriber::all(&root.sections("subscriber"));
+    Some(Config { wire: wire?, cores, classes, rules, subscribers, warnings: Vec::new() })
 }
 
 fn wires(root: &Section<'_>) -> Option<Wire> {
