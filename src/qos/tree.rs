@@ -8,16 +8,19 @@
 //! others' leftovers does not count against its promise. This is how Linux HTB charges, too.
 //!
 //! Beside the leaves stands one queue that nothing here holds ([`OBSERVED`]): its frames go after those of the first
-//! priority and before all others, whatever the link's bucket says.
+//! priority and before all others, whatever the link's bucket says, and the link pays for them.
 
+use super::Overhead;
 use super::leaf::Leaf;
-use super::observed::{OBSERVED, Observed};
-use super::{Bucket, Overhead};
-use crate::frame::{Frame, Table};
+use super::link::Link;
+use crate::frame::{Fifo, Frame, Table};
 use crate::units::{Nanos, Rate};
 
 /// The most leaves of one tree; one bit each in the backlog map.
 pub const MAX_LEAVES: usize = 32;
+
+/// The leaf slot of frames that are only observed, in every tree: they are in no leaf, and no rate holds them.
+pub const OBSERVED: u16 = u16::MAX;
 
 /// What a tree is to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,10 +71,11 @@ pub enum Refusal {
 /// A link and its leaves.
 #[derive(Debug)]
 pub struct Tree {
-    link: Option<Bucket>,
+    link: Option<Link>,
     overhead: Overhead,
     leaves: Vec<Leaf>,
-    observed: Observed,
+    /// Frames that go past the leaves.
+    observed: Fifo,
     /// Leaves of equal priority, highest priority first.
     groups: Vec<Group>,
     /// One bit per leaf that holds frames.
@@ -120,10 +124,10 @@ impl Tree {
             Group { members, turn: members.trailing_zeros() as u8 }
         });
         Tree {
-            link: spec.link.map(|rate| Bucket::new(rate, spec.burst, now)),
+            link: spec.link.map(|rate| Link::new(rate, spec.burst, now)),
             overhead: spec.overhead,
             leaves: spec.leaves.iter().map(|leaf| Leaf::new(leaf, now)).collect(),
-            observed: Observed::new(spec.link, now),
+            observed: Fifo::new(),
             groups: groups.collect(),
             backlog: 0,
             frames: 0,
@@ -146,7 +150,7 @@ impl Tree {
 
     /// The rate of the link, if it has one.
     pub fn link_rate(&self) -> Option<Rate> {
-        self.link.map(|bucket| bucket.rate())
+        self.link.as_ref().map(Link::rate)
     }
 
     /// Queues `frame` in the leaf that its slot names; whatever must go to make room is given to `refused`.
@@ -159,7 +163,7 @@ impl Tree {
         self.frames += 1;
         self.bytes += u64::from(slot.wire_len);
         if leaf == OBSERVED {
-            self.observed.queue.push(table, frame);
+            self.observed.push(table, frame);
         } else {
             let index = usize::from(leaf).min(self.leaves.len() - 1);
             self.leaves[index].queue.push(table, frame);
@@ -181,15 +185,12 @@ impl Tree {
         if self.frames == 0 {
             return None;
         }
-        let is_open = self.link.as_mut().is_none_or(|link| {
-            link.refill(now);
-            link.allows()
-        });
-        if !self.observed.queue.is_empty() {
+        let is_open = self.link.as_mut().is_none_or(|link| link.allows(now));
+        if !self.observed.is_empty() {
             let first = if is_open { self.choose(self.backlog & self.groups[0].members, now) } else { None };
             return match first {
                 Some((index, promised)) => self.send(table, index, promised),
-                None => self.send_observed(table, now),
+                None => self.send_observed(table),
             };
         }
         let (index, promised) = if is_open { self.choose(self.backlog, now)? } else { return None };
@@ -216,24 +217,21 @@ impl Tree {
         Some(frame)
     }
 
-    /// Takes the oldest frame that is only observed; the link pays for it as far as it must.
-    fn send_observed(&mut self, table: &Table, now: Nanos) -> Option<Frame> {
+    /// Takes the oldest frame that is only observed and charges the link.
+    fn send_observed(&mut self, table: &Table) -> Option<Frame> {
         let frame = self.take_observed(table)?;
-        let cost = self.overhead.cost(table.slot(&frame).wire_len);
-        if self.observed.is_paid_for(cost, now)
-            && let Some(link) = &mut self.link
-        {
-            link.charge(cost);
+        if let Some(link) = &mut self.link {
+            link.charge_observed(self.overhead.cost(table.slot(&frame).wire_len));
         }
         Some(frame)
     }
 
     /// The first instant at which [`Tree::dequeue`] may give a frame: `None` without backlog.
     pub fn next_departure(&self) -> Option<Nanos> {
-        if !self.observed.queue.is_empty() {
+        if !self.observed.is_empty() {
             return Some(Nanos::ZERO);
         }
-        let link = self.link.map_or(Nanos::ZERO, |bucket| bucket.allows_at());
+        let link = self.link.as_ref().map_or(Nanos::ZERO, Link::allows_at);
         bits(self.backlog)
             .map(|index| self.leaves[index].ceiling.map_or(Nanos::ZERO, |bucket| bucket.allows_at()))
             .min()
@@ -299,7 +297,7 @@ impl Tree {
 
     #[inline]
     fn take_observed(&mut self, table: &Table) -> Option<Frame> {
-        let frame = self.observed.queue.pop(table)?;
+        let frame = self.observed.pop(table)?;
         self.frames -= 1;
         self.bytes -= u64::from(table.slot(&frame).wire_len);
         Some(frame)
@@ -308,7 +306,7 @@ impl Tree {
     /// Whether frames must go: all together are too many, or the leaves hold more bytes than what is observed leaves them.
     #[inline]
     fn is_over_budget(&self) -> bool {
-        let observed = self.observed.queue.bytes();
+        let observed = self.observed.bytes();
         self.frames > self.max_frames || self.bytes - observed > self.max_bytes.saturating_sub(observed)
     }
 
@@ -319,9 +317,8 @@ impl Tree {
     /// So a flood pays for itself, in whatever class it comes, and never takes the last place of a frame of others.
     fn fattest(&self) -> usize {
         let leaves = self.leaves.len() as u32;
-        let observed = &self.observed.queue;
-        let frames = self.max_frames.saturating_sub(observed.frames()) / leaves;
-        let bytes = self.max_bytes.saturating_sub(observed.bytes()) / u64::from(leaves);
+        let frames = self.max_frames.saturating_sub(self.observed.frames()) / leaves;
+        let bytes = self.max_bytes.saturating_sub(self.observed.bytes()) / u64::from(leaves);
         bits(self.backlog)
             .filter(|index| {
                 let queue = &self.leaves[*index].queue;
