@@ -1,6 +1,6 @@
 //! From what the operator wrote to what the datapath does.
 
-use super::{ClassSpec, Config, IpNet, MIN_RATE, Mode, Percent, Rule, Share};
+use super::{ClassSpec, Config, IpNet, MIN_RATE, Mode, Percent, Rule, Share, Wire};
 use crate::classify::{self, Apps, Class, Classifier, Prefix, Rules};
 use crate::datapath::Policy;
 use crate::qos::{LeafSpec, TreeSpec, bucket};
@@ -33,21 +33,21 @@ const CONTROL: ClassSpec = ClassSpec {
 /// The least that control's ceiling may be: on a slow link, a tenth is too little for a routing table.
 const CONTROL_CEILING_MIN: Rate = Rate(256_000);
 
-/// The policy that `config` means, as number `epoch`.
+/// The policy that `config` means for `wire`, as number `epoch`.
 ///
 /// # Panics
 ///
 /// If `config` wasn't read from a file and says what no file may say.
-pub fn policy(config: &Config, epoch: u32) -> Policy {
+pub fn policy(config: &Config, wire: &Wire, epoch: u32) -> Policy {
     let classifier = classifier(&config.rules);
-    match config.wire.mode {
+    match wire.mode {
         Mode::Enforce => Policy {
             epoch,
             classifier,
             leaves: Class::ALL.map(|class| class.slot().into()),
             bands: Class::ALL.map(Class::band),
             // What leaves by the inside port is the download.
-            trees: [config.wire.download, config.wire.upload].map(|link| shaping(config, link)),
+            trees: [wire.download, wire.upload].map(|link| shaping(config, wire, link)),
         },
         Mode::Observe => Policy {
             epoch,
@@ -60,17 +60,14 @@ pub fn policy(config: &Config, epoch: u32) -> Policy {
 }
 
 /// A link and one leaf for each class, by slot.
-fn shaping(config: &Config, link: Option<Rate>) -> TreeSpec {
+fn shaping(config: &Config, wire: &Wire, link: Option<Rate>) -> TreeSpec {
     // Control has the first priority to itself.
     let operators = config.classes.iter().map(|spec| ClassSpec { priority: spec.priority + 1, ..*spec });
     TreeSpec {
         link,
         burst: burst(link),
-        overhead: config.wire.overhead,
-        leaves: std::iter::once(control(link))
-            .chain(operators)
-            .map(|spec| leaf(&spec, link, config.wire.queue))
-            .collect(),
+        overhead: wire.overhead,
+        leaves: std::iter::once(control(link)).chain(operators).map(|spec| leaf(&spec, link, wire.queue)).collect(),
         max_frames: QUEUED_FRAMES,
         max_bytes: QUEUED_BYTES,
     }
@@ -165,7 +162,8 @@ mod tests {
     }
 
     fn compiled(wire: &str, rest: &str) -> Policy {
-        policy(&read(wire, rest).unwrap(), 7)
+        let config = read(wire, rest).unwrap();
+        policy(&config, &config.wires[0], 7)
     }
 
     /// The leaves of the download, by class slot.
@@ -361,7 +359,8 @@ mod tests {
         ) {
             let config = read(&[wire.0, wire.1, wire.2].concat(), &classes.concat());
             prop_assume!(config.is_ok());
-            for spec in policy(&config.unwrap(), 1).trees {
+            let config = config.unwrap();
+            for spec in policy(&config, &config.wires[0], 1).trees {
                 let tree = Tree::new(&spec, Nanos(1));
                 prop_assert_eq!(tree.link_rate(), spec.link);
                 for leaf in &spec.leaves {

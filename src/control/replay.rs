@@ -53,7 +53,7 @@ pub fn replay<R: Rx, T: Tx>(
     let mut egress = Egress::new(table, receiver, returns, tx, [chunk; 2], &policy, start);
     let mut now = start;
     loop {
-        while ingress.turn(now) + egress.turn(now, &now).moved > 0 {
+        while ingress.turn(now, &now) + egress.turn(now, &now).moved > 0 {
             while let Ok(record) = finished.pop() {
                 flow(record);
             }

@@ -6,8 +6,9 @@ use std::thread;
 
 use core_affinity::CoreId;
 
-use crate::config::{self, Config, Workers, compile};
+use crate::config::{self, Config, compile};
 use crate::datapath::bands::{BANDS, bands};
+use crate::datapath::drain::drain;
 use crate::datapath::idle::Idle;
 use crate::datapath::worker::Worker;
 use crate::datapath::{Egress, Ingress, Judge, Policy};
@@ -68,7 +69,7 @@ type XdpWorker = Worker<XdpRx, XdpTx>;
 /// If a port, a core or a thread is not to be had. Nothing is forwarded then.
 pub fn run(config: &Config, stop: &Arc<AtomicBool>) -> Result<Snapshot, Error> {
     let cores = place(config)?;
-    let policy = Arc::new(compile::policy(config, 1));
+    let policy = Arc::new(compile::policy(config, &config.wires[0], 1));
     let clock = MonotonicClock::start();
     let workers = build(config, &policy, cores.workers.len(), clock.now())?;
     if !core_affinity::set_for_current(cores.control) {
@@ -81,7 +82,7 @@ pub fn run(config: &Config, stop: &Arc<AtomicBool>) -> Result<Snapshot, Error> {
         .enumerate()
         .map(|(i, (worker, core))| spawn(i, worker, *core, clock, stop))
         .collect::<Result<_, _>>()?;
-    tracing::info!(inside = config.wire.inside, outside = config.wire.outside, "forwarding");
+    tracing::info!(inside = config.wires[0].inside, outside = config.wires[0].outside, "forwarding");
     let workers: Vec<XdpWorker> =
         threads.into_iter().map(|thread| thread.join().expect("a worker that panics aborts the process")).collect();
     Ok(close(workers, &clock, start))
@@ -104,10 +105,7 @@ fn place(config: &Config) -> Result<Placement, Error> {
         }
         Err(Error::NoSuchCore { wanted, available: available.iter().map(|core| core.id).collect() })
     };
-    let workers = match config.cores.workers_of(available.len()) {
-        Workers::One(core) => vec![find(core)?],
-        Workers::Split { ingress, egress } => vec![find(ingress)?, find(egress)?],
-    };
+    let workers = config.cores.workers_of(available.len()).into_iter().map(find).collect::<Result<_, _>>()?;
     Ok(Placement { control: find(config.cores.control)?, workers })
 }
 
@@ -115,7 +113,7 @@ fn place(config: &Config) -> Result<Placement, Error> {
 fn build(config: &Config, policy: &Arc<Policy>, workers: usize, now: Nanos) -> Result<Vec<XdpWorker>, Error> {
     let queued: u32 = policy.trees.iter().map(|tree| tree.max_frames).sum();
     let options = Options { egress_frames: queued + (BANDS * RING) as u32, ..Options::default() };
-    let opened = Wire::open(&config.wire.inside, &config.wire.outside, &options)?;
+    let opened = Wire::open(&config.wires[0].inside, &config.wires[0].outside, &options)?;
 
     let (mut homes, mut returns) = homes(opened.frames, 1, 1);
     let (home, returns) = (homes.remove(0), returns.remove(0));
@@ -126,21 +124,21 @@ fn build(config: &Config, policy: &Arc<Policy>, workers: usize, now: Nanos) -> R
         .flat_map(|(side, queues)| queues.into_iter().map(move |queue| (side, queue)))
         .collect();
     let judge = Judge::new(FlowTable::new(FLOWS), Arc::clone(policy));
-    let ingress = Ingress::new(Arc::clone(&opened.table), rx, home, sender, judge);
     let max_frame = opened.mtu.map(|mtu| mtu + LINK_HEADER);
-    let egress = Egress::new(opened.table, receiver, returns, opened.tx, max_frame, policy, now);
+    let egress = Egress::new(Arc::clone(&opened.table), receiver, returns, opened.tx, max_frame, policy, now);
+    let ingress = Ingress::new(opened.table, rx, home, sender, judge).feeding(Arc::clone(egress.counts()));
 
     let spin = config.cores.idle == config::Idle::Spin;
     let bed = |fds: Vec<_>| Idle::new(fds, spin).map_err(Error::Idle);
     let ingress_bed = bed(ingress.fds().collect())?;
     if workers == 1 {
-        return Ok(vec![Worker::new(Some(ingress), Some(egress), ingress_bed, None)]);
+        return Ok(vec![Worker::new(vec![(ingress, None)], vec![egress], ingress_bed)]);
     }
     let egress_bed = bed(Vec::new())?;
     let bell = egress_bed.bell();
     Ok(vec![
-        Worker::new(Some(ingress), None, ingress_bed, Some(bell)),
-        Worker::new(None, Some(egress), egress_bed, None),
+        Worker::new(vec![(ingress, Some(bell))], Vec::new(), ingress_bed),
+        Worker::new(Vec::new(), vec![egress], egress_bed),
     ])
 }
 
@@ -171,16 +169,11 @@ fn spawn(
 fn close(workers: Vec<XdpWorker>, clock: &MonotonicClock, start: Nanos) -> Snapshot {
     let (mut ingress, mut egress) = (None, None);
     for worker in workers {
-        ingress = worker.ingress.or(ingress);
-        egress = worker.egress.or(egress);
+        ingress = worker.ingresses.into_iter().next().map(|(ingress, _)| ingress).or(ingress);
+        egress = worker.egresses.into_iter().next().or(egress);
     }
     let (mut ingress, mut egress) = (ingress.expect("one worker has ingress"), egress.expect("one worker has egress"));
     let stopped = clock.now();
-    let is_empty = |egress: &Egress<XdpTx>| egress.rings_empty() && egress.queued() + egress.in_transmit() == 0;
-    while clock.now().since(stopped) < DRAIN && !is_empty(&egress) {
-        egress.turn(clock.now(), clock);
-    }
-    egress.stop();
-    ingress.collect();
+    drain(&mut ingress, &mut egress, clock, DRAIN);
     Snapshot::take(&ingress, &egress, stopped.since(start))
 }

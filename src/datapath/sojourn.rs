@@ -21,6 +21,18 @@ impl Sojourn {
         self.classes[usize::from(class)].saturating_record(span.0.max(1));
     }
 
+    /// Adds what `other` has counted.
+    pub fn merge(&mut self, other: &Sojourn) {
+        for (mine, other) in self.classes.iter_mut().zip(&other.classes) {
+            mine.add(other).expect("all have the same bounds");
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.classes.iter_mut().for_each(Histogram::reset);
+    }
+
     /// The histogram of a class slot, in nanoseconds.
     pub fn class(&self, class: usize) -> &Histogram<u64> {
         &self.classes[class]

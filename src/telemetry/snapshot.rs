@@ -121,7 +121,7 @@ impl Snapshot {
             .map(|(side, class)| class_account(ingress.counts(), egress, side, class))
             .filter(|account| account.sent_frames > 0 || !account.dropped.is_empty())
             .collect();
-        let popped = egress.counts().popped.read();
+        let popped = egress.counts().frames_popped();
         Snapshot {
             seconds: span.as_secs_f64(),
             ports: Side::BOTH.map(port),

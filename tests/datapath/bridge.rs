@@ -17,7 +17,8 @@ use crate::traffic::Offer;
 /// The policy that `text` means, below the names of the interfaces.
 pub(crate) fn policy(text: &str) -> Policy {
     let text = format!("[[wire]]\ninside = \"a\"\noutside = \"b\"\n{text}");
-    compile::policy(&config::from_str("test.toml", &text).unwrap_or_else(|errors| panic!("{errors}")), 1)
+    let config = config::from_str("test.toml", &text).unwrap_or_else(|errors| panic!("{errors}"));
+    compile::policy(&config, &config.wires[0], 1)
 }
 
 /// How large everything is.
@@ -92,7 +93,7 @@ impl Bridge {
                     *fed = at;
                 }
             }
-            while self.ingress.turn(self.now) + self.egress.turn(self.now, &self.now).moved > 0 {}
+            while self.ingress.turn(self.now, &self.now) + self.egress.turn(self.now, &self.now).moved > 0 {}
             for side in Side::BOTH {
                 while let Some(delivery) = self.cables_out[side as usize].pop(Nanos::MAX) {
                     left(side, delivery);

@@ -88,9 +88,10 @@ fn every_frame_comes_home_after_a_stop_in_the_middle() {
         let [mut inside, mut outside] = Side::BOTH.map(|side| clumps(side, seed, 100_000, |_| false));
         bridge.run([&mut inside, &mut outside], Nanos::from_millis(100 + seed), |_, _| ());
         // What has arrived by then is pushed, and nobody pops it.
-        bridge.ingress.turn(bridge.now + Nanos::from_millis(1));
+        let now = bridge.now + Nanos::from_millis(1);
+        bridge.ingress.turn(now, &now);
         assert!(bridge.egress.queued() > 0 && bridge.egress.in_transmit() > 0);
-        bridge.egress.stop();
+        bridge.egress.stop(now);
         let agenda = bridge.egress.turn(Nanos::MAX, &Nanos::MAX);
         assert_eq!((agenda.departure, agenda.in_transmit), (None, false));
         let account = bridge.settled();

@@ -67,6 +67,11 @@ impl Forwarder {
         self.home.collect();
     }
 
+    /// Says that every queue is served, whether it is or not.
+    pub(crate) fn beat(&mut self) {
+        self.rx.iter_mut().flatten().for_each(Rx::beat);
+    }
+
     fn receive(&mut self, side: Side) {
         let (from, to) = (side as usize, side.opposite() as usize);
         for (rx, received) in self.rx[from].iter_mut().zip(&mut self.received[from]) {
@@ -78,6 +83,7 @@ impl Forwarder {
                 self.waiting[to].push_back(frame);
             }
             rx.refill(&self.table, &mut self.home);
+            rx.beat();
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use tidegate::frame::Side;
-use tidegate::port::xdp::{Mode, Options, Wire};
+use tidegate::port::xdp::{Counts, Mode, Options, Wire};
 use tidegate::port::{Rx, Tx};
 
 use crate::forwarder::{Forwarder, small};
@@ -55,7 +55,7 @@ fn frames_of_every_length_pass_both_ways_in_native_mode() {
         pass_both_ways(&mut forwarder, 20_000);
         for side in Side::BOTH {
             let counts = forwarder.programs[side as usize].counts().unwrap();
-            assert_eq!((counts.redirected, counts.passed), (20_000, 0));
+            assert_eq!(counts, Counts { redirected: 20_000, ..Counts::default() });
             assert_eq!(forwarder.losses(side), Default::default());
         }
     });
@@ -133,7 +133,7 @@ fn tagged() -> Vec<Vec<u8>> {
 
 #[test]
 fn vlan_tags_pass_in_the_bytes() {
-    for mode in Mode::ALL {
+    for mode in [Mode::NativeCopy, Mode::Generic] {
         in_lab(1, || {
             let mut forwarder = Forwarder::open(&Options { mode: Some(mode), ..small() });
             let mut tcpdump = Tcpdump::start("peer1", tagged().len());
@@ -154,6 +154,7 @@ fn what_a_port_loses_is_counted() {
         // Nobody takes a turn meanwhile, so the fill ring runs dry.
         for n in 0..200 {
             peer.send(&frame(Side::Inside, n));
+            forwarder.beat();
         }
         wait_until("program run", || forwarder.programs[0].counts().unwrap().redirected == 200);
         // The program counts before it redirects.
@@ -212,14 +213,16 @@ fn a_sleeper_is_woken_by_a_frame() {
 #[test]
 fn without_its_sockets_the_program_passes_frames_to_the_kernel() {
     in_lab(1, || {
-        let Wire { rx, tx, table, programs, .. } = Wire::open("port0", "port1", &small()).unwrap();
+        let Wire { mut rx, tx, table, programs, .. } = Wire::open("port0", "port1", &small()).unwrap();
+        rx[0][0].beat();
         drop((rx, tx, table));
         let (peer, port) = (Peer::new("peer0"), Peer::new("port0"));
         wait_until("frame at the kernel", || {
             peer.send(&frame(Side::Inside, 1));
             port.receive().is_some()
         });
-        assert!(programs[0].counts().unwrap().passed > 0);
+        let counts = programs[0].counts().unwrap();
+        assert!(counts.no_socket + counts.stale > 0, "{counts:?}");
     });
 }
 

@@ -31,10 +31,7 @@ const DRIVER_NAME_LEN: usize = 32;
 
 /// The receive queues that a port is left with where its channels can be reduced: more than cores to read them only cost
 /// memory.
-pub(super) const MAX_QUEUES: u32 = 8;
-
-/// The receive queues that the kernel program can tell apart.
-pub(super) const PROGRAM_QUEUES: u32 = 64;
+const MAX_QUEUES: u32 = 8;
 
 /// The socket option that tells namespaces apart (asm-generic/socket.h).
 const SO_NETNS_COOKIE: libc::c_int = 71;

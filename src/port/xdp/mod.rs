@@ -26,6 +26,10 @@ mod lock;
 mod upkeep;
 // The kernel's share of a port: loading, attaching, counting.
 mod program;
+// The beats by which the program knows that its queues are served.
+mod beat;
+// The way past the program, which any process may open.
+mod bypass;
 // The memory that both ports share, and the descriptor of every frame in it.
 mod umem;
 // One socket per queue, cut into its receiving and its transmitting half.
@@ -37,6 +41,8 @@ mod tx;
 // Two ports opened together.
 mod wire;
 
+pub use beat::{QUEUES_MAX, STALE, mute_all};
+pub use bypass::{Bypass, bypassed, set_bypass};
 pub use diagnosis::Error;
 pub use program::{Counts, Program};
 pub use rx::XdpRx;

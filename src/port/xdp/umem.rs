@@ -36,6 +36,8 @@ pub struct Options {
     pub chunk: u32,
     /// Take this mode or fail; without it, the best that both interfaces allow.
     pub mode: Option<Mode>,
+    /// Drop the frames that nobody serves, for as long as nobody does; otherwise they are left to the kernel.
+    pub closed: bool,
 }
 
 impl Default for Options {
@@ -49,6 +51,7 @@ impl Default for Options {
             egress_frames: 8192,
             chunk: CHUNK_MAX,
             mode: None,
+            closed: false,
         }
     }
 }

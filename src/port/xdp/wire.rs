@@ -4,10 +4,11 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::{fmt, io};
 
+use super::beat::QUEUES_MAX;
 use super::bridge;
 use super::diagnosis::{self, Error};
 use super::fitness;
-use super::link::{self, Link};
+use super::link::Link;
 use super::lock::Lock;
 use super::program::{Attached, Program};
 use super::quiet::Voice;
@@ -22,6 +23,8 @@ use crate::frame::{Frame, Side, Table};
 /// How the kernel moves frames between the device and the UMEM; one for the whole wire, because the UMEM has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
+    /// The driver runs the program, and the device reads and writes the UMEM itself.
+    ZeroCopy,
     /// The driver runs the program, and frames are copied.
     NativeCopy,
     /// The network stack runs the program on any device, and frames are copied.
@@ -30,12 +33,29 @@ pub enum Mode {
 
 impl Mode {
     /// All modes, best first.
-    pub const ALL: [Mode; 2] = [Mode::NativeCopy, Mode::Generic];
+    pub const ALL: [Mode; 3] = [Mode::ZeroCopy, Mode::NativeCopy, Mode::Generic];
+}
+
+impl Mode {
+    /// What a better mode would save; `None` for the best.
+    const fn costs(self) -> Option<&'static str> {
+        match self {
+            Mode::ZeroCopy => None,
+            Mode::NativeCopy => {
+                Some("every frame is copied twice, into our memory and out of it, which zero-copy would save")
+            }
+            Mode::Generic => Some(
+                "every frame is copied twice, and the kernel builds a socket buffer for it before we see it, which native modes \
+                 would save",
+            ),
+        }
+    }
 }
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Mode::ZeroCopy => "zero-copy",
             Mode::NativeCopy => "native copy",
             Mode::Generic => "generic",
         })
@@ -59,6 +79,8 @@ pub struct Wire {
     pub tx: [XdpTx; 2],
     /// What was obtained.
     pub mode: Mode,
+    /// Why no better mode was obtained and what that costs, in words; `None` if there is no better one.
+    pub slow: Option<String>,
     /// The MTU of either side in bytes, without the Ethernet header.
     pub mtu: [u32; 2],
     /// The driver of either side; empty if it doesn't say.
@@ -155,24 +177,33 @@ impl Plan<'_> {
 
     /// Tries the modes, best first.
     fn obtain(&self) -> Result<Wire, Error> {
-        let mut modes = Mode::ALL.into_iter().filter(|mode| self.options.mode.is_none_or(|only| only == *mode));
-        let mut mode = modes.next().expect("there is at least one mode");
-        loop {
-            match (self.attempt(mode), modes.next()) {
-                (Err(error @ Error::Mode { .. }), Some(next)) => {
-                    tracing::warn!("{error}; trying {next} mode");
-                    mode = next;
+        if let Some(only) = self.options.mode {
+            let slow = only.costs().map(|costs| format!("{costs}; {only} mode is what the options ask for"));
+            return self.attempt(only).map(|wire| Wire { slow, ..wire });
+        }
+        let mut refusals = Vec::new();
+        for mode in Mode::ALL {
+            match self.attempt(mode) {
+                Err(error @ Error::Mode { .. }) if mode != Mode::Generic => refusals.push(error.to_string()),
+                result => {
+                    let slow = mode.costs().map(|costs| format!("{costs}; {}", refusals.join("; ")));
+                    match (&result, &slow) {
+                        (Ok(_), Some(slow)) if mode == Mode::Generic => tracing::warn!("{slow}"),
+                        (Ok(_), Some(slow)) => tracing::info!("{slow}"),
+                        _ => {}
+                    }
+                    return result.map(|wire| Wire { slow, ..wire });
                 }
-                (result, _) => return result,
             }
         }
+        unreachable!("the last mode ends the loop")
     }
 
     /// Opens everything in one mode.
     fn attempt(&self, mode: Mode) -> Result<Wire, Error> {
         let arena = Arc::new(Arena::new(self.options, self.frames)?);
-        let (inside_rx, inside_tx, inside) = port(&arena, &self.links[0], self.queues[0], self.options)?;
-        let (outside_rx, outside_tx, outside) = port(&arena, &self.links[1], self.queues[1], self.options)?;
+        let (inside_rx, inside_tx, inside) = port(&arena, &self.links[0], self.queues[0], mode, self.options)?;
+        let (outside_rx, outside_tx, outside) = port(&arena, &self.links[1], self.queues[1], mode, self.options)?;
         // Last, so that no frame is redirected before every queue has its socket.
         inside.attach(&self.links[0], mode)?;
         outside.attach(&self.links[1], mode)?;
@@ -183,6 +214,7 @@ impl Plan<'_> {
             rx: [inside_rx, outside_rx],
             tx: [inside_tx, outside_tx],
             mode,
+            slow: None,
             mtu: self.mtu,
             drivers: self.links.each_ref().map(Link::driver),
             bridge: self.bridge.clone(),
@@ -196,17 +228,18 @@ fn port(
     arena: &Arc<Arena>,
     link: &Link,
     queues: u32,
+    mode: Mode,
     options: &Options,
 ) -> Result<(Vec<XdpRx>, XdpTx, Program), Error> {
-    let program = Program::load(link, queues)?;
+    let program = Program::load(link, queues, options.closed)?;
     let mut receivers = Vec::new();
     let mut transmitter = None;
     for queue in 0..queues {
-        let rings = socket::bind(arena, link, queue, options)?;
+        let rings = socket::bind(arena, link, queue, mode, options)?;
         program
             .connect(queue, rings.rx.fd().as_raw_fd())
             .map_err(|error| Error::refused("entering a socket into the program's map", link.name(), error))?;
-        receivers.push(XdpRx::new(rings.rx, rings.fill, Arc::clone(arena)));
+        receivers.push(XdpRx::new(rings.rx, rings.fill, Arc::clone(arena), program.beat(queue)));
         if transmitter.is_none() {
             transmitter = Some(XdpTx::new(rings.tx, rings.completion, Arc::clone(arena), link, options)?);
         }
@@ -239,9 +272,9 @@ fn expected_queues(link: &Link) -> Result<u32, Error> {
 
 /// The receive queues that a port has: the program must be able to tell them apart.
 fn counted_queues(link: &Link) -> Result<u32, Error> {
-    let (queues, max) = (link.rx_queues()?, link::PROGRAM_QUEUES);
-    if queues > max {
-        return Err(Error::Queues { name: link.name().to_owned(), queues, max, cure: link::MAX_QUEUES });
+    let queues = link.rx_queues()?;
+    if queues > QUEUES_MAX {
+        return Err(Error::Queues { name: link.name().to_owned(), queues });
     }
     Ok(queues)
 }
