@@ -183,10 +183,6 @@ fn bridge(lab: &Lab) -> Result<()> {
         command::run(format!("{ip} link set {port} type bridge_slave {as_wire}"))?;
     }
     command::run(format!("{ip} link set br0 up"))?;
-    // Where Docker loaded br_netfilter, its firewall would see the frames.
-    for table in ["iptables", "ip6tables", "arptables"] {
-        let _ = lab.in_box("sysctl").words(format!("-qw net.bridge.bridge-nf-call-{table}=0")).run();
-    }
     Ok(())
 }
 

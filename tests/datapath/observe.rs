@@ -6,7 +6,7 @@ use tidegate::classify::Class;
 use tidegate::frame::Side;
 use tidegate::port::Line;
 use tidegate::port::sim::SimTx;
-use tidegate::telemetry::Snapshot;
+use tidegate::telemetry::Account;
 use tidegate::units::{Nanos, Rate};
 
 use crate::bridge::{Bridge, Size, free_line, policy};
@@ -24,7 +24,7 @@ fn cost(bytes: &[u8]) -> u64 {
 
 /// Runs all of `offers`, by the side at which they come, and what is left of them in the queues; returns what left by each
 /// side, and the account.
-fn run(mut bridge: Bridge, offers: &[Vec<Offer>; 2]) -> ([Vec<Left>; 2], Snapshot) {
+fn run(mut bridge: Bridge, offers: &[Vec<Offer>; 2]) -> ([Vec<Left>; 2], Account) {
     let again =
         |side: Side| offers[side as usize].iter().map(|offer| Offer { at: offer.at, bytes: offer.bytes.clone() });
     let (mut inside, mut outside) = (again(Side::Inside), again(Side::Outside));
@@ -58,7 +58,7 @@ fn assert_untouched<'a>(left: impl Iterator<Item = &'a Left>, offers: impl Itera
 }
 
 /// Frames sent and dropped of each class that came in at `side`.
-fn sent_and_dropped(account: &Snapshot, side: Side) -> HashMap<&'static str, (u64, u64)> {
+fn sent_and_dropped(account: &Account, side: Side) -> HashMap<&'static str, (u64, u64)> {
     let direction = if side == Side::Inside { "up" } else { "down" };
     let of_side = account.classes.iter().filter(|class| class.direction == direction);
     of_side
