@@ -12,7 +12,7 @@ use tidegate_lab::experiment::{self, EF};
 use tidegate_lab::netns::{Direction, Lab, Layout};
 use tidegate_lab::system::{Rates, System, VOICE_RULE, find_debug_tidegate, find_tidegate, tidegate_policy};
 use tidegate_lab::table::{Table, mbit, ms};
-use tidegate_lab::traffic::{self, frames, meter, page, spray, udp};
+use tidegate_lab::traffic::{self, beacon, frames, meter, page, spray, udp};
 use tidegate_lab::{demo, failover, interrupt};
 
 /// Tidegate's test bed: a client host, a bridge box and a server host in network namespaces of their own.
@@ -140,6 +140,17 @@ enum Helper {
         #[arg(long, default_value_t = 10_000)]
         per_second: u64,
     },
+    /// (helper) Send numbered frames of many protocols
+    Beacon {
+        #[arg(long)]
+        own: String,
+        #[arg(long)]
+        peer: String,
+        #[arg(long, value_enum)]
+        roamer: beacon::Roamer,
+        #[arg(long)]
+        move_at: u64,
+    },
     /// (helper) Write what comes in by eth0 to a capture file
     Capture { file: PathBuf },
     /// (helper) Keep a core awake
@@ -214,6 +225,7 @@ fn assist(helper: Helper) -> Result<()> {
             meter::meter(Duration::from_millis(settle_ms), Duration::from_millis(window_ms))
         }
         Helper::Inject { file, per_second } => frames::inject(&file, per_second),
+        Helper::Beacon { own, peer, roamer, move_at } => beacon::beacon(&own, &peer, roamer, move_at),
         Helper::Capture { file } => frames::capture(&file),
         Helper::Spin => {
             let closed = traffic::until_input_closes();

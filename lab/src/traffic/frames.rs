@@ -152,7 +152,8 @@ pub fn capture(path: &Path) -> Result<()> {
     report(&Captured { frames, missed: u64::from(wire.stats()?.dropped) })
 }
 
-fn open() -> Result<Capture<Active>> {
+/// Opens `eth0` for raw frames, both ways.
+pub(super) fn open() -> Result<Capture<Active>> {
     let wire = Capture::from_device("eth0")?.promisc(true).immediate_mode(true);
     wire.snaplen(SNAP).buffer_size(CAPTURE_BUFFER).open().context("cannot open eth0 for raw frames")
 }

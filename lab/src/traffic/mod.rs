@@ -13,6 +13,8 @@ pub mod page;
 pub mod meter;
 // Raw frames, injected and captured with their tags in place.
 pub mod frames;
+// Numbered frames of protocols that a wire must not touch.
+pub mod beacon;
 
 use std::io::{Read, Write};
 use std::sync::Arc;
