@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -142,26 +142,28 @@ impl Gate {
     /// at every port while `traffic` is made again and again.
     pub fn await_forwarding(&mut self, mut traffic: impl FnMut() -> Result<()>) -> Result<()> {
         let deadline = Instant::now() + START_LIMIT;
-        let mut before: Option<Vec<f64>> = None;
+        let mut before = None;
         loop {
             interrupt::check()?;
-            traffic()?;
-            let received = self.metrics().map(|metrics| metrics.all("tidegate_port_received_frames_total", &[]));
-            match (received, &before) {
-                (Ok(now), Some(then)) if now.len() >= 2 && now.iter().zip(then).all(|(now, then)| now > then) => {
-                    return Ok(());
-                }
-                (Ok(now), None) => before = Some(now),
-                (Ok(_), Some(_)) => {}
-                (Err(error), _) if Instant::now() > deadline => return Err(error),
-                (Err(_), _) => {}
+            let look = traffic().and_then(|()| self.metrics());
+            let received = look.map(|metrics| metrics.all("tidegate_port_received_frames_total", &[]));
+            let moved =
+                |now: &[f64], then: &[f64]| now.len() >= 2 && now.iter().zip(then).all(|(now, then)| now > then);
+            if let (Ok(now), Some(then)) = (&received, &before)
+                && moved(now, then)
+            {
+                return Ok(());
             }
             if !self.is_running()? {
                 bail!("Tidegate ended by itself; it printed:\n{}", self.log());
             }
             if Instant::now() > deadline {
-                bail!("Tidegate's counters of received frames stand still; it printed:\n{}", self.log());
+                let stands_still =
+                    || anyhow!("its counters of received frames stand still; it printed:\n{}", self.log());
+                return Err(received.err().unwrap_or_else(stands_still).context("Tidegate does not carry traffic"));
             }
+            // The first look at its counters is what later ones are compared with.
+            before = before.or(received.ok());
             thread::sleep(LOOK);
         }
     }

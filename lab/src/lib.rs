@@ -32,6 +32,8 @@ pub mod vlan;
 pub mod system;
 // Tidegate as a program: started, hurt, started again.
 pub mod gate;
+// What Tidegate leaves in the kernel and on its ports.
+pub mod traces;
 // What Tidegate counts, as it says it.
 pub mod metrics;
 // What crosses the box, and what is measured of it.
@@ -40,6 +42,8 @@ pub mod traffic;
 pub mod experiment;
 // What a kill, a hang, a panic, a stop, a restart or a bypass costs the wire.
 pub mod failover;
+// What a box costs while nothing happens, and how fast it wakes.
+pub mod idle;
 // Text tables.
 pub mod table;
 // The demo's result as a picture.

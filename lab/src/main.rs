@@ -13,7 +13,7 @@ use tidegate_lab::netns::{Direction, Lab, Layout};
 use tidegate_lab::system::{Rates, System, VOICE_RULE, find_debug_tidegate, find_tidegate, tidegate_policy};
 use tidegate_lab::table::{Table, mbit, ms};
 use tidegate_lab::traffic::{self, beacon, frames, meter, page, spray, udp};
-use tidegate_lab::{demo, failover, interrupt};
+use tidegate_lab::{demo, failover, idle, interrupt};
 
 /// Tidegate's test bed: a client host, a bridge box and a server host in network namespaces of their own.
 ///
@@ -69,6 +69,15 @@ enum Command {
         /// How often each event is tried
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
         repeats: u32,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure the processor time without traffic and the latency after pauses, of the kernel's bridge and of Tidegate
+    Idle {
+        /// How long each is watched without traffic, with probes at 20 Hz, and with probes at 1 kHz
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+        seconds: u64,
         /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
@@ -209,6 +218,7 @@ fn run(command: Command) -> Result<()> {
             rate(bed()?, &system.system(mbit)?, mbit * 1_000_000, Duration::from_secs(seconds))
         }
         Command::Failover { repeats, json } => fail_over(bed()?, repeats, json),
+        Command::Idle { seconds, json } => rest(bed, Duration::from_secs(seconds), json),
         Command::Stand { system, mbit } => stand(bed()?, &system.system(mbit)?),
         Command::Helper(_) => unreachable!("helpers were handled above"),
     }
@@ -283,6 +293,17 @@ fn fail_over(mut lab: Lab, repeats: u32, json: bool) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
         print!("{}", failover::table(&rows));
+    }
+    Ok(())
+}
+
+fn rest(bed: impl Fn() -> Result<Lab>, span: Duration, json: bool) -> Result<()> {
+    let tidegate = System::Tidegate { binary: find_tidegate()?, policy: tidegate_policy(None, "") };
+    let rests = idle::compare(&[System::Bridge, tidegate], bed, span)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&rests)?);
+    } else {
+        print!("{}", idle::table(rests.iter().map(|(system, rest)| (system.as_str(), *rest))));
     }
     Ok(())
 }
