@@ -142,7 +142,7 @@ impl Gate {
     /// at every port while `traffic` is made again and again.
     pub fn await_forwarding(&mut self, mut traffic: impl FnMut() -> Result<()>) -> Result<()> {
         let deadline = Instant::now() + START_LIMIT;
-        let mut before = None;
+        let mut before: Option<Vec<f64>> = None;
         loop {
             interrupt::check()?;
             let look = traffic().and_then(|()| self.metrics());
