@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::frames::open;
+use super::frames::open_to_send;
 use super::{parse_report, report, say_ready, until_input_closes};
 use crate::clock;
 use crate::command::Process;
@@ -174,7 +174,7 @@ impl Beacon {
 
 /// The body of `tidegate-lab beacon`.
 pub fn beacon(own: &str, peer: &str, roamer: Roamer, moved_at: u64) -> Result<()> {
-    let (own, peer, mut wire) = (address(own)?, address(peer)?, open()?);
+    let (own, peer, mut wire) = (address(own)?, address(peer)?, open_to_send()?);
     let closed = until_input_closes();
     clock::sharpen();
     say_ready()?;
