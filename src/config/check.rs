@@ -16,6 +16,7 @@ use super::file::File;
 use super::rule::{self, Match, Rule};
 use super::section::Section;
 use super::share::{self, Percent, Share};
+use super::subscriber;
 use super::wire::{self, LinkLoss, Mode, OnFailure, Wire};
 use crate::classify::{Apps, Class, Rules};
 use crate::units::Rate;
@@ -32,7 +33,9 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let links: Vec<_> = links.filter_map(|(key, rate)| Some((key, rate?))).collect();
     let classes = classes(&root.sections("class"), &links);
     let rules = rules(root.sections("rule"));
-    if wires.is_empty() { None } else { Some(Config { wires, cores, api, classes, rules, warnings: Vec::new() }) }
+    let subscribers = subscriber::all(&root.sections("subscriber"));
+    let config = Config { wires, cores, api, classes, rules, subscribers, warnings: Vec::new() };
+    (!config.wires.is_empty()).then_some(config)
 }
 
 /// The most wires of one box: the kernel's share of as many ports is all that can be silenced at once.

@@ -76,6 +76,9 @@ pub const KEYS: &[Key] = {
         key("rule.match", "protocol", "a protocol", Means("any"), r#""udp""#),
         key("rule.match", "vlan", "a whole number from 0 to 4094", Means("any"), "100"),
         key("rule.match", "dscp", "a DSCP", Means("any"), r#""EF""#),
+        key("subscriber", "name", "a name", Required, r#""alice""#),
+        key("subscriber", "addresses", "a list of prefixes", Required, r#"["192.0.2.10", "2001:db8:1::/48"]"#),
+        key("subscriber", "mode", "`enforce` or `observe`", Is(r#""enforce""#), r#""observe""#),
     ]
 };
 
@@ -125,6 +128,6 @@ mod tests {
 
     #[test]
     fn the_file_holds_tables() {
-        assert_eq!(names(""), ["wire", "cores", "api", "class", "rule"]);
+        assert_eq!(names(""), ["wire", "cores", "api", "class", "rule", "subscriber"]);
     }
 }

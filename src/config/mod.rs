@@ -26,6 +26,8 @@ mod share;
 mod class;
 // Which frames belong to which class.
 mod rule;
+// Whose traffic it is, and what becomes of it.
+mod subscriber;
 // What all of it means to the datapath.
 pub mod compile;
 
@@ -41,6 +43,7 @@ pub use ipnet::IpNet;
 pub use key::{Absent, KEYS, Key};
 pub use rule::{Match, Rule};
 pub use share::{MIN_RATE, Percent, Share};
+pub use subscriber::Subscriber;
 pub use wire::{LinkLoss, Mode, OnFailure, Wire};
 
 use crate::classify::Class;
@@ -62,6 +65,8 @@ pub struct Config {
     pub classes: [ClassSpec; Class::OPERATORS.len()],
     /// The rules, in the order of the file: the first match wins.
     pub rules: Vec<Rule>,
+    /// The subscribers, in the order of the file.
+    pub subscribers: Vec<Subscriber>,
     /// What is allowed but hardly meant; for whoever loads the policy to show.
     pub warnings: Vec<Problem>,
 }
@@ -75,6 +80,7 @@ impl Config {
             api: Api::default(),
             classes: ClassSpec::DEFAULTS,
             rules: Vec::new(),
+            subscribers: Vec::new(),
             warnings: Vec::new(),
         }
     }

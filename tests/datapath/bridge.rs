@@ -9,7 +9,7 @@ use tidegate::flow::FlowTable;
 use tidegate::frame::{Owner, Side, Table, homes};
 use tidegate::port::sim::{Cable, Delivery, SimRx, SimTx};
 use tidegate::port::{Line, Rx, Tx};
-use tidegate::telemetry::Snapshot;
+use tidegate::telemetry::{Account, Times};
 use tidegate::units::Nanos;
 
 use crate::traffic::Offer;
@@ -111,8 +111,8 @@ impl Bridge {
     }
 
     /// The account of a bridge in which nothing moves any more; see [`settled`].
-    pub(crate) fn settled(mut self) -> Snapshot {
-        settled(&self.table, &mut self.ingress, &self.egress, self.now)
+    pub(crate) fn settled(mut self) -> Account {
+        settled(&self.table, &mut self.ingress, &mut self.egress, self.now)
     }
 }
 
@@ -122,11 +122,11 @@ impl Bridge {
 pub(crate) fn settled<R: Rx, T: Tx>(
     table: &Table,
     ingress: &mut Ingress<R>,
-    egress: &Egress<T>,
+    egress: &mut Egress<T>,
     span: Nanos,
-) -> Snapshot {
+) -> Account {
     ingress.collect();
-    let account = Snapshot::take(ingress, egress, span);
+    let account = Account::take(ingress, egress, &mut Times::default(), span, span);
     assert_eq!((egress.queued(), egress.in_transmit(), egress.rings_empty()), (0, 0, true), "{account}");
     assert_eq!(account.balance.unexplained(), 0, "{account}");
     assert_eq!(account.balance.received, account.balance.completed + account.balance.dropped, "{account}");

@@ -94,6 +94,7 @@ struct Feature {
 }
 
 /// An interface of this thread's network namespace, held by its index.
+#[derive(Debug)]
 pub(super) struct Link {
     name: String,
     index: u32,

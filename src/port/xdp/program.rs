@@ -31,6 +31,9 @@ const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 const XDP_FLAGS_REPLACE: u32 = 1 << 4;
 
+/// A driver says with this that it has zero-copy (linux/netdev.h).
+const NETDEV_XDP_ACT_XSK_ZEROCOPY: u64 = 1 << 3;
+
 /// The compiled program; libelf wants to find its words aligned.
 static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/program.bpf.o")));
 
@@ -269,11 +272,8 @@ impl Attached {
     /// The program that is attached, if one is and it is ours.
     pub(super) fn find(link: &Link) -> Result<Option<Attached>, Error> {
         let refused = |error| Error::refused("asking for the attached XDP program", link.name(), error);
-        // SAFETY: the structure is plain integers.
-        let mut query: sys::bpf_xdp_query_opts = unsafe { mem::zeroed() };
-        query.sz = offset_of!(sys::bpf_xdp_query_opts, skb_prog_id) + size_of::<u32>();
-        // SAFETY: `query` says how much of it libbpf may fill in.
-        answer(unsafe { sys::bpf_xdp_query(link.index() as c_int, 0, &raw mut query) }).map_err(refused)?;
+        let size = offset_of!(sys::bpf_xdp_query_opts, skb_prog_id) + size_of::<u32>();
+        let query = query(link, size).map_err(refused)?;
         let (flag, id) = match (query.drv_prog_id, query.skb_prog_id) {
             (0, 0) if query.prog_id == 0 => return Ok(None),
             (0, 0) => (XDP_FLAGS_SKB_MODE, query.prog_id),
@@ -325,6 +325,24 @@ impl Attached {
         attach(link, -1, XDP_FLAGS_REPLACE | self.flag, self.program.as_raw_fd())
             .map_err(|error| Error::refused("detaching the XDP program", link.name(), error))
     }
+}
+
+/// Whether the driver of an interface says what it can do, and zero-copy isn't among it; drivers say so since Linux 6.3.
+pub(super) fn lacks_zero_copy(link: &Link) -> bool {
+    let size = offset_of!(sys::bpf_xdp_query_opts, feature_flags) + size_of::<u64>();
+    let features = query(link, size).map_or(0, |query| query.feature_flags);
+    features != 0 && features & NETDEV_XDP_ACT_XSK_ZEROCOPY == 0
+}
+
+/// What the kernel says about XDP on an interface, in the first `size` bytes of the structure.
+#[allow(unsafe_code)]
+fn query(link: &Link, size: usize) -> io::Result<sys::bpf_xdp_query_opts> {
+    // SAFETY: the structure is plain integers.
+    let mut query: sys::bpf_xdp_query_opts = unsafe { mem::zeroed() };
+    query.sz = size;
+    // SAFETY: `query` says how much of it libbpf may fill in.
+    answer(unsafe { sys::bpf_xdp_query(link.index() as c_int, 0, &raw mut query) })?;
+    Ok(query)
 }
 
 /// What the kernel says about a program, and the numbers of as many of its maps as there is room for.

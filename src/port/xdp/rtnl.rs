@@ -26,6 +26,7 @@ const NLMSG_DONE: u16 = 3;
 const DATAGRAM_MAX: usize = 64 << 10;
 
 /// A socket for questions and orders about the network namespace in which it was opened. Each waits for its answer.
+#[derive(Debug)]
 pub(super) struct Rtnl {
     socket: OwnedFd,
     sequence: u32,

@@ -22,6 +22,7 @@ pub enum Condition {
 }
 
 /// Two ports, looked at from time to time. For the control core: one look is one question to the kernel.
+#[derive(Debug)]
 pub struct Watch {
     rtnl: Rtnl,
     links: [Link; 2],

@@ -10,7 +10,7 @@ use super::diagnosis::{self, Error};
 use super::fitness;
 use super::link::Link;
 use super::lock::Lock;
-use super::program::{Attached, Program};
+use super::program::{Attached, Program, lacks_zero_copy};
 use super::quiet::Voice;
 use super::rtnl::Rtnl;
 use super::rx::XdpRx;
@@ -37,6 +37,15 @@ impl Mode {
 }
 
 impl Mode {
+    /// The mode's name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mode::ZeroCopy => "zero_copy",
+            Mode::NativeCopy => "native_copy",
+            Mode::Generic => "generic",
+        }
+    }
+
     /// What a better mode would save; `None` for the best.
     const fn costs(self) -> Option<&'static str> {
         match self {
@@ -175,32 +184,35 @@ impl Plan<'_> {
         Ok(recorded)
     }
 
-    /// Tries the modes, best first.
+    /// Tries the modes, best first, each with a UMEM of its own.
     fn obtain(&self) -> Result<Wire, Error> {
-        if let Some(only) = self.options.mode {
-            let slow = only.costs().map(|costs| format!("{costs}; {only} mode is what the options ask for"));
-            return self.attempt(only).map(|wire| Wire { slow, ..wire });
-        }
+        let only = self.options.mode;
         let mut refusals = Vec::new();
-        for mode in Mode::ALL {
+        for mode in Mode::ALL.into_iter().filter(|mode| only.is_none_or(|only| only == *mode)) {
             match self.attempt(mode) {
-                Err(error @ Error::Mode { .. }) if mode != Mode::Generic => refusals.push(error.to_string()),
-                result => {
-                    let slow = mode.costs().map(|costs| format!("{costs}; {}", refusals.join("; ")));
-                    match (&result, &slow) {
-                        (Ok(_), Some(slow)) if mode == Mode::Generic => tracing::warn!("{slow}"),
-                        (Ok(_), Some(slow)) => tracing::info!("{slow}"),
-                        _ => {}
+                Ok(wire) => {
+                    let slow = mode.costs().map(|costs| format!("{costs}; {}", why(mode, only.is_some(), &refusals)));
+                    match (&slow, mode) {
+                        (None, _) => {}
+                        (Some(slow), Mode::Generic) => tracing::warn!("{slow}"),
+                        (Some(slow), _) => tracing::info!("{slow}"),
                     }
-                    return result.map(|wire| Wire { slow, ..wire });
+                    return Ok(Wire { slow, ..wire });
                 }
+                Err(error @ Error::Mode { .. }) => refusals.push(error),
+                Err(error) => return Err(error),
             }
         }
-        unreachable!("the last mode ends the loop")
+        Err(refusals.pop().expect("there is at least one mode"))
     }
 
     /// Opens everything in one mode.
     fn attempt(&self, mode: Mode) -> Result<Wire, Error> {
+        // To be told so by the kernel would cost a UMEM.
+        if let (Mode::ZeroCopy, Some(link)) = (mode, self.links.iter().find(|link| lacks_zero_copy(link))) {
+            let refusal = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
+            return Err(Error::mode(mode, "asking for zero-copy", link.name(), refusal));
+        }
         let arena = Arc::new(Arena::new(self.options, self.frames)?);
         let (inside_rx, inside_tx, inside) = port(&arena, &self.links[0], self.queues[0], mode, self.options)?;
         let (outside_rx, outside_tx, outside) = port(&arena, &self.links[1], self.queues[1], mode, self.options)?;
@@ -223,6 +235,14 @@ impl Plan<'_> {
     }
 }
 
+/// Why no better mode than this was obtained.
+fn why(mode: Mode, asked: bool, refusals: &[Error]) -> String {
+    if asked {
+        return format!("{mode} mode is what the options ask for");
+    }
+    refusals.iter().map(Error::to_string).collect::<Vec<_>>().join("; ")
+}
+
 /// Binds every queue of a port; the first also transmits.
 fn port(
     arena: &Arc<Arena>,
@@ -241,7 +261,7 @@ fn port(
             .map_err(|error| Error::refused("entering a socket into the program's map", link.name(), error))?;
         receivers.push(XdpRx::new(rings.rx, rings.fill, Arc::clone(arena), program.beat(queue)));
         if transmitter.is_none() {
-            transmitter = Some(XdpTx::new(rings.tx, rings.completion, Arc::clone(arena), link, options)?);
+            transmitter = Some(XdpTx::new(rings.tx, rings.completion, Arc::clone(arena), link, mode, options)?);
         }
     }
     Ok((receivers, transmitter.expect("every interface has a receive queue"), program))
