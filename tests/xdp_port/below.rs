@@ -118,6 +118,26 @@ fn everything_passes_both_ways_when_nobody_takes_the_frames() {
 }
 
 #[test]
+fn the_longest_frame_with_two_tags_passes() {
+    in_lab(1, || {
+        drop(Wire::open("port0", "port1", &small()).unwrap());
+        // A veth wants room for the tags on its way in, where hardware has it; the port by which it leaves stays as it is.
+        for end in ["peer0", "port0", "peer1"] {
+            run("ip", &format!("link set {end} mtu 1504"));
+        }
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x88, 0xa8, 0, 10, 0x81, 0, 0, 20, 0x88, 0xb5];
+        frame.resize(14 + 2 * 4 + 1500, 0x5a);
+        let (mut tcpdump, peer) = (Tcpdump::start("peer1", 1), Peer::new("peer0"));
+        // A link whose MTU changes may lose a frame.
+        wait_until("capture", || {
+            peer.send(&frame);
+            tcpdump.is_done()
+        });
+        assert!(tcpdump.frames() == [frame]);
+    });
+}
+
+#[test]
 fn the_bridge_stays_out_of_the_way_of_a_bridge_that_runs() {
     in_lab(1, || {
         let mut forwarder = Forwarder::open(&small());

@@ -201,7 +201,7 @@ fn detach_undoes_a_state_that_was_only_half_made_or_half_undone() {
 }
 
 #[test]
-fn what_the_first_release_left_is_taken_over_and_undone() {
+fn what_an_earlier_version_left_is_taken_over_and_undone() {
     in_lab(1, || {
         run("ip", "link set port1 promisc on");
         let before = [settings("port0"), settings("port1")];
