@@ -109,6 +109,12 @@ impl Peer {
     }
 }
 
+/// The hardware address of an interface.
+pub(crate) fn mac(name: &str) -> [u8; 6] {
+    let address = getifaddrs().unwrap().find_map(|address| link(&address).filter(|_| address.interface_name == name));
+    address.and_then(|address| address.addr()).expect("the interface has an address")
+}
+
 fn link(address: &InterfaceAddress) -> Option<LinkAddr> {
     address.address.as_ref()?.as_link_addr().copied()
 }
