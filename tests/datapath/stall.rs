@@ -85,20 +85,20 @@ fn after_a_stall_the_shaper_is_as_if_new() {
         println!("seed {seed}");
         let mut random = Random(seed);
         let mut after = Nanos(1);
-        let offers: Vec<_> = (0..400)
+        let offers: Vec<_> = (0..200)
             .map(|_| {
-                after += Nanos(random.below(200_000));
+                after += Nanos(random.below(20_000_000));
                 let talk = Talk::to(random.of(&[VOICE, VIDEO, BACKGROUND]));
                 (after, random.of(&Side::BOTH), talk, random.of(&[64, 500, 1_514]))
             })
             .collect();
         let build = || {
-            let limits = policy("download = \"20mbit\"\nupload = \"10mbit\"");
+            let limits = policy("download = \"300kbit\"\nupload = \"200kbit\"");
             Bridge::new(limits, &Size::default(), |_, cable| SimTx::new(Line::limited(Rate(30_000_000), 24, 16), cable))
         };
         let fresh = carry(&mut build(), &offers);
         let mut stalled = build();
-        // Deep in debt to every bucket, and with frames everywhere.
+        // So slow that no bucket is full again after the pause.
         let backlog = (0..200).map(|n| Offer { at: Nanos(n), bytes: Talk::to(VIDEO).frame(Side::Inside, 1_514, n) });
         stalled.run([&mut { backlog }, &mut std::iter::empty()], Nanos::from_millis(20), |_, _| ());
         stalled.now = stalled.now + STALL + Nanos(1);
@@ -182,7 +182,7 @@ fn the_beat_is_withheld_while_the_egress_half_does_not_turn() {
 fn a_worker_that_comes_back_drops_before_it_beats() {
     let cables = Side::BOTH.map(|_| Cable::new(1 << 10));
     let rx = [0, 1].map(|side| ServedRx::new(&cables[side], 128));
-    let beats = Arc::clone(&rx[0].beats);
+    let (beats, times) = (Arc::clone(&rx[0].beats), rx.each_ref().map(|port| Arc::clone(&port.now)));
     let tx = [FlushedTx::default(), FlushedTx::default()];
     let (table, ingress, egress) = halves(policy("upload = \"1mbit\""), &Size::default(), rx, tx);
     let stop = Arc::new(AtomicBool::new(false));
@@ -201,7 +201,9 @@ fn a_worker_that_comes_back_drops_before_it_beats() {
             100 => stop.store(true, Ordering::Relaxed),
             _ => {}
         }
-        if look < 40 { now } else { now + Nanos::from_millis(100) }
+        let now = if look < 40 { now } else { now + Nanos::from_millis(100) };
+        times.iter().for_each(|time| time.store(now.0, Ordering::Relaxed));
+        now
     });
     let worker = Worker::new(vec![(ingress, None)], vec![egress], Idle::new([], true).unwrap());
     let Worker { mut ingresses, mut egresses, .. } = worker.run(&clock, &stop);
