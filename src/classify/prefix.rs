@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 /// A block of addresses; IPv4 lies within IPv6 as ::ffff:a.b.c.d (RFC 4291, section 2.5.5.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Prefix {
     network: u128,
     mask: u128,
@@ -27,6 +27,16 @@ impl Prefix {
     #[inline]
     pub const fn contains(&self, address: u128) -> bool {
         address & self.mask == self.network
+    }
+
+    /// The lowest address of the block.
+    pub(super) const fn first(&self) -> u128 {
+        self.network
+    }
+
+    /// The highest address of the block.
+    pub(super) const fn last(&self) -> u128 {
+        self.network | !self.mask
     }
 }
 

@@ -87,13 +87,11 @@ struct Ip {
 impl Facts {
     /// The facts of a packet that came in at `side` and whose ports tell `app`.
     pub fn of(packet: &Packet, frame: &[u8], side: Side, app: AppId) -> Facts {
-        let ip = packet.addresses(frame).map(|(source, destination)| {
-            let (source, destination) = (u128::from_be_bytes(source), u128::from_be_bytes(destination));
-            let (inside, outside) = match side {
-                Side::Inside => (source, destination),
-                Side::Outside => (destination, source),
-            };
-            Ip { inside, outside, protocol: packet.protocol, dscp: packet.ds_field >> 2 }
+        let ip = super::ends(packet, frame, side).map(|(inside, outside)| Ip {
+            inside,
+            outside,
+            protocol: packet.protocol,
+            dscp: packet.ds_field >> 2,
         });
         Facts {
             ip,

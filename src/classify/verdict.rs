@@ -13,12 +13,14 @@ pub struct Verdict {
     pub app: AppId,
     /// What decided.
     pub reason: Reason,
+    /// Whether it belongs to a subscriber whose traffic is only classified and counted, never delayed or dropped.
+    pub observed: bool,
 }
 
 impl Default for Verdict {
     /// The verdict about what nothing is known of.
     fn default() -> Verdict {
-        Verdict { class: Class::Web, confidence: 0, app: AppId::UNKNOWN, reason: Reason::Default }
+        Verdict { class: Class::Web, confidence: 0, app: AppId::UNKNOWN, reason: Reason::Default, observed: false }
     }
 }
 
@@ -28,11 +30,28 @@ pub enum Reason {
     /// It is a link or routing protocol.
     Control,
     /// The operator's rule with this index.
-    Rule(u16),
+    Rule(RuleIndex),
     /// A well-known port or IP protocol.
     Port,
     /// Nothing was known.
     Default,
+}
+
+/// The place of a rule among the operator's, from 0; in bytes, because the alignment of a number wastes space in the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleIndex([u8; 2]);
+
+impl RuleIndex {
+    /// The place as a number.
+    pub const fn number(self) -> u16 {
+        u16::from_ne_bytes(self.0)
+    }
+}
+
+impl From<u16> for RuleIndex {
+    fn from(number: u16) -> RuleIndex {
+        RuleIndex(number.to_ne_bytes())
+    }
 }
 
 impl Reason {
@@ -54,5 +73,12 @@ mod tests {
     #[test]
     fn a_verdict_has_eight_bytes() {
         assert_eq!(size_of::<Verdict>(), 8);
+    }
+
+    #[test]
+    fn a_rule_is_found_again_by_its_index() {
+        for number in [0, 1, 0x1234, u16::MAX] {
+            assert_eq!(RuleIndex::from(number).number(), number);
+        }
     }
 }

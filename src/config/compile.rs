@@ -1,9 +1,9 @@
 //! From what the operator wrote to what the datapath does.
 
-use super::{ClassSpec, Config, IpNet, MIN_RATE, Mode, Percent, Rule, Share};
-use crate::classify::{self, Apps, Class, Classifier, Prefix, Rules};
+use super::{ClassSpec, Config, IpNet, MIN_RATE, Mode, Percent, Rule, Share, Subscriber, Wire};
+use crate::classify::{self, Apps, Class, Classifier, Prefix, Rules, Subscribers};
 use crate::datapath::Policy;
-use crate::qos::{LeafSpec, TreeSpec, bucket};
+use crate::qos::{LeafSpec, OBSERVED, TreeSpec, bucket};
 use crate::units::{Nanos, Rate};
 
 /// The bytes of a full frame on Ethernet: what one turn is worth among equals of weight 1.
@@ -33,50 +33,53 @@ const CONTROL: ClassSpec = ClassSpec {
 /// The least that control's ceiling may be: on a slow link, a tenth is too little for a routing table.
 const CONTROL_CEILING_MIN: Rate = Rate(256_000);
 
-/// The policy that `config` means, as number `epoch`.
+/// The band of what belongs to an observed subscriber: the first that isn't control's, so that nothing but control goes before
+/// it and whatever comes of it costs control nothing.
+const OBSERVED_BAND: u8 = Class::Control.band() + 1;
+
+/// The policy that `config` means for `wire`, as number `epoch`.
 ///
 /// # Panics
 ///
 /// If `config` wasn't read from a file and says what no file may say.
-pub fn policy(config: &Config, epoch: u32) -> Policy {
-    let classifier = classifier(&config.rules);
-    match config.wire.mode {
+pub fn policy(config: &Config, wire: &Wire, epoch: u32) -> Policy {
+    let classifier = classifier(&config.rules).with_subscribers(subscribers(&config.subscribers));
+    match wire.mode {
         Mode::Enforce => Policy {
             epoch,
             classifier,
             leaves: Class::ALL.map(|class| class.slot().into()),
             bands: Class::ALL.map(Class::band),
+            observed: (OBSERVED, OBSERVED_BAND),
             // What leaves by the inside port is the download.
-            trees: [config.wire.download, config.wire.upload].map(|link| shaping(config, link)),
+            trees: [wire.download, wire.upload].map(|link| shaping(config, wire, link)),
         },
         Mode::Observe => Policy {
             epoch,
             classifier,
             leaves: Class::ALL.map(|_| 0),
             bands: Class::ALL.map(|_| 0),
+            observed: (0, 0),
             trees: [observing(), observing()],
         },
     }
 }
 
 /// A link and one leaf for each class, by slot.
-fn shaping(config: &Config, link: Option<Rate>) -> TreeSpec {
+fn shaping(config: &Config, wire: &Wire, link: Option<Rate>) -> TreeSpec {
     // Control has the first priority to itself.
     let operators = config.classes.iter().map(|spec| ClassSpec { priority: spec.priority + 1, ..*spec });
     TreeSpec {
         link,
         burst: burst(link),
-        overhead: config.wire.overhead,
-        leaves: std::iter::once(control(link))
-            .chain(operators)
-            .map(|spec| leaf(&spec, link, config.wire.queue))
-            .collect(),
+        overhead: wire.overhead,
+        leaves: std::iter::once(control(link)).chain(operators).map(|spec| leaf(&spec, link, wire.queue)).collect(),
         max_frames: QUEUED_FRAMES,
         max_bytes: QUEUED_BYTES,
     }
 }
 
-/// One leaf without a rate, so that nothing overtakes and nothing waits.
+/// One leaf without a rate, so that nothing overtakes and nothing waits; it ends where the memory does, so bytes don't count.
 fn observing() -> TreeSpec {
     let leaf = LeafSpec {
         guarantee: None,
@@ -84,10 +87,10 @@ fn observing() -> TreeSpec {
         burst: 0,
         priority: 0,
         quantum: FULL_FRAME,
-        limit: QUEUED_BYTES,
+        limit: u64::MAX,
         band: 0,
     };
-    TreeSpec { leaves: vec![leaf], max_frames: QUEUED_FRAMES, max_bytes: QUEUED_BYTES, ..TreeSpec::default() }
+    TreeSpec { leaves: vec![leaf], max_frames: QUEUED_FRAMES, max_bytes: u64::MAX, ..TreeSpec::default() }
 }
 
 fn control(link: Option<Rate>) -> ClassSpec {
@@ -136,9 +139,21 @@ fn classifier(rules: &[Rule]) -> Classifier {
     Classifier::new(Rules::new(rules), apps)
 }
 
+/// What `net` is to the classifier.
+pub(super) fn prefix(net: IpNet) -> Prefix {
+    Prefix::new(net.addr(), net.prefix_len()).expect("no prefix is longer than its address")
+}
+
+fn subscribers(subscribers: &[Subscriber]) -> Subscribers {
+    let subscriber = |of: &Subscriber| classify::Subscriber {
+        prefixes: of.addresses.iter().copied().map(prefix).collect(),
+        observed: of.mode == Mode::Observe,
+    };
+    Subscribers::new(subscribers.iter().map(subscriber).collect())
+}
+
 fn rule(rule: &Rule, apps: &Apps) -> classify::Rule {
     let matches = &rule.matches;
-    let prefix = |net: IpNet| Prefix::new(net.addr(), net.prefix_len()).expect("no prefix is longer than its address");
     classify::Rule {
         address: matches.address.map(prefix),
         inside: matches.inside.map(prefix),
@@ -156,6 +171,8 @@ fn rule(rule: &Rule, apps: &Apps) -> classify::Rule {
 mod tests {
     use proptest::prelude::*;
 
+    use std::net::IpAddr;
+
     use super::*;
     use crate::qos::{Overhead, Tree};
 
@@ -165,7 +182,8 @@ mod tests {
     }
 
     fn compiled(wire: &str, rest: &str) -> Policy {
-        policy(&read(wire, rest).unwrap(), 7)
+        let config = read(wire, rest).unwrap();
+        policy(&config, &config.wires[0], 7)
     }
 
     /// The leaves of the download, by class slot.
@@ -181,7 +199,7 @@ mod tests {
     #[test]
     fn the_leaf_of_a_class_is_in_its_slot_and_in_its_band() {
         let policy = compiled("download = '1gbit'\noverhead = 22", "");
-        assert_eq!((policy.epoch, policy.leaves), (7, [0, 1, 2, 3, 4, 5, 6]));
+        assert_eq!((policy.epoch, policy.leaves, policy.observed), (7, [0, 1, 2, 3, 4, 5, 6], (OBSERVED, 1)));
         for tree in &policy.trees {
             assert_eq!(tree.overhead, Overhead { bytes: 22, min_frame: 0 });
             assert_eq!(tree.leaves.iter().map(|leaf| leaf.band).collect::<Vec<_>>(), Class::ALL.map(Class::band));
@@ -290,11 +308,11 @@ mod tests {
     #[test]
     fn observing_is_one_queue_without_a_rate() {
         let policy = compiled("download = '1mbit'\nmode = 'observe'", "");
-        assert_eq!((policy.leaves, policy.bands), ([0; 7], [0; 7]));
+        assert_eq!((policy.leaves, policy.bands, policy.observed), ([0; 7], [0; 7], (0, 0)));
         for tree in policy.trees {
             let [leaf] = &tree.leaves[..] else { panic!("{tree:?}") };
             assert_eq!((tree.link, leaf.guarantee, leaf.ceiling, leaf.band), (None, None, None, 0));
-            assert_eq!((leaf.limit, tree.max_bytes, tree.max_frames), (QUEUED_BYTES, QUEUED_BYTES, QUEUED_FRAMES));
+            assert_eq!((leaf.limit, tree.max_bytes, tree.max_frames), (u64::MAX, u64::MAX, QUEUED_FRAMES));
         }
     }
 
@@ -319,6 +337,25 @@ mod tests {
         assert_eq!(rule(&config.rules[0], &apps), expected);
         let config = read("", "[[rule]]\nmatch = { dscp = 0 }\nclass = 'file'").unwrap();
         assert_eq!(rule(&config.rules[0], &apps), classify::Rule { dscp: Some(0), ..classify::Rule::all(Class::File) });
+    }
+
+    #[test]
+    fn the_classifier_gets_every_prefix_and_the_mode() {
+        let net = |text: &str| text.parse().unwrap();
+        let subscriber = |name: &str, addresses, mode| Subscriber { name: name.into(), addresses, mode };
+        let compiled = subscribers(&[
+            subscriber("a", vec![net("192.0.2.0/24"), net("2001:db8::/32")], Mode::Enforce),
+            subscriber("b", vec![net("192.0.2.10/32")], Mode::Observe),
+        ]);
+        for (address, observed) in
+            [("192.0.2.9", Some(false)), ("192.0.2.10", Some(true)), ("2001:db8::1", Some(false)), ("::", None)]
+        {
+            let bits = match address.parse::<IpAddr>().unwrap() {
+                IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+                IpAddr::V6(v6) => v6.to_bits(),
+            };
+            assert_eq!(compiled.of(bits).map(|subscriber| subscriber.observed), observed, "{address}");
+        }
     }
 
     /// A rate that a policy may have, the extremes often.
@@ -361,7 +398,8 @@ mod tests {
         ) {
             let config = read(&[wire.0, wire.1, wire.2].concat(), &classes.concat());
             prop_assume!(config.is_ok());
-            for spec in policy(&config.unwrap(), 1).trees {
+            let config = config.unwrap();
+            for spec in policy(&config, &config.wires[0], 1).trees {
                 let tree = Tree::new(&spec, Nanos(1));
                 prop_assert_eq!(tree.link_rate(), spec.link);
                 for leaf in &spec.leaves {

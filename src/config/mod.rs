@@ -18,12 +18,16 @@ mod check;
 mod wire;
 // Which core does what.
 mod cores;
+// Where programs and people reach the running bridge.
+mod api;
 // Parts of the link.
 mod share;
 // What each of the six classes may have of the link.
 mod class;
 // Which frames belong to which class.
 mod rule;
+// Whose traffic it is, and what becomes of it.
+mod subscriber;
 // What all of it means to the datapath.
 pub mod compile;
 
@@ -31,14 +35,16 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+pub use api::Api;
 pub use class::ClassSpec;
-pub use cores::{Cores, Idle, Workers};
+pub use cores::{Cores, Halves, Idle, halves_of};
 pub use error::{Errors, Problem};
 pub use ipnet::IpNet;
 pub use key::{Absent, KEYS, Key};
 pub use rule::{Match, Rule};
 pub use share::{MIN_RATE, Percent, Share};
-pub use wire::{Mode, Wire};
+pub use subscriber::Subscriber;
+pub use wire::{LinkLoss, Mode, OnFailure, Wire};
 
 use crate::classify::Class;
 use crate::units::Wanted;
@@ -49,14 +55,18 @@ pub const FILE_BYTES_MAX: u64 = 16 << 20;
 /// A whole policy, checked: what the file says, with the defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The wire that the box stands in.
-    pub wire: Wire,
+    /// The wires that the box stands in, at least one.
+    pub wires: Vec<Wire>,
     /// Which core does what.
     pub cores: Cores,
+    /// Where programs and people reach the running bridge.
+    pub api: Api,
     /// The six classes, in the order of [`Class::OPERATORS`].
     pub classes: [ClassSpec; Class::OPERATORS.len()],
     /// The rules, in the order of the file: the first match wins.
     pub rules: Vec<Rule>,
+    /// The subscribers, in the order of the file.
+    pub subscribers: Vec<Subscriber>,
     /// What is allowed but hardly meant; for whoever loads the policy to show.
     pub warnings: Vec<Problem>,
 }
@@ -65,10 +75,12 @@ impl Config {
     /// The policy without a file: no limit on the wire, the six classes as they come, no rules.
     pub fn default_policy() -> Config {
         Config {
-            wire: Wire::between("inside".into(), "outside".into()),
+            wires: vec![Wire::between("inside".into(), "outside".into())],
             cores: Cores::default(),
+            api: Api::default(),
             classes: ClassSpec::DEFAULTS,
             rules: Vec::new(),
+            subscribers: Vec::new(),
             warnings: Vec::new(),
         }
     }

@@ -88,11 +88,20 @@ impl<'f> Section<'f> {
 
     /// The list of whole numbers of `key`, each within `range`.
     pub(super) fn numbers(&self, key: &str, range: RangeInclusive<u32>) -> Option<Spanned<Vec<Spanned<u32>>>> {
+        self.list(key, |text| within(text, &range))
+    }
+
+    /// The list of `key`, each text or whole number in it read by `read`.
+    pub(super) fn list<T>(
+        &self,
+        key: &str,
+        read: impl Fn(&str) -> Result<T, Wanted>,
+    ) -> Option<Spanned<Vec<Spanned<T>>>> {
         let value = self.value(key)?;
         let DeValue::Array(list) = value.get_ref() else { return self.wrong_type(key, value, "a list") };
-        // Two steps, so that the first bad number doesn't hide the others.
-        let numbers: Vec<_> = list.iter().map(|value| self.scalar(key, value, |text| within(text, &range))).collect();
-        Some(Spanned::new(value.span(), numbers.into_iter().collect::<Option<_>>()?))
+        // Two steps, so that the first bad item doesn't hide the others.
+        let items: Vec<_> = list.iter().map(|value| self.scalar(key, value, &read)).collect();
+        Some(Spanned::new(value.span(), items.into_iter().collect::<Option<_>>()?))
     }
 
     /// The table `key`, whose keys are known under `name`.

@@ -236,19 +236,16 @@ impl<R: Rx> Ingress<R> {
         }
     }
 
-    /// Notes in each frame's slot what follows from its class, and pushes the frames of each band together.
+    /// Notes in each frame's slot when and where it came, and pushes the frames of each band together.
     #[inline]
     fn forward(&mut self, burst: &mut Burst, side: Side, now: Nanos) {
-        let Ingress { table, home, bands, judge, counts, .. } = self;
-        let policy = judge.policy();
+        let Ingress { table, home, bands, counts, .. } = self;
         let mut groups: [Burst; BANDS] = Default::default();
         let (frames, mut bytes) = (burst.len() as u64, 0);
         for mut frame in burst.drain(..) {
             let slot = table.slot_mut(&mut frame);
             slot.arrived = now;
             slot.side = side;
-            slot.leaf = policy.leaves[usize::from(slot.class)];
-            slot.band = policy.bands[usize::from(slot.class)];
             bytes += u64::from(slot.wire_len);
             groups[usize::from(slot.band).min(BANDS - 1)].push(frame);
         }

@@ -39,17 +39,12 @@ impl Judge {
         self.policy = policy;
     }
 
-    /// The policy in force.
-    pub fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
     /// The flow table.
     pub fn flows(&mut self) -> &mut FlowTable<Verdict> {
         &mut self.flows
     }
 
-    /// Finds the verdict on each frame of a burst that came in at `side`, and notes class and flow hash in the frame's slot.
+    /// Finds the verdict on each frame of a burst that came in at `side`, and notes class, leaf, band and flow hash in the frame's slot.
     ///
     /// Three short loops come before the one that decides, so that the cache lines of all flows are on their way at once.
     #[inline]
@@ -74,6 +69,7 @@ impl Judge {
                 let verdict = judge(policy, table.bytes(frame), side);
                 let slot = table.slot_mut(frame);
                 (slot.class, slot.flow_hash) = (verdict.class.slot(), 0);
+                (slot.leaf, slot.band) = policy.lane(verdict);
                 continue;
             }
             let Seen { key, direction, hash, place, dscp, .. } = seen;
@@ -104,6 +100,7 @@ impl Judge {
             let slot = table.slot_mut(frame);
             flow.count(*direction, slot.wire_len);
             (slot.class, slot.flow_hash) = (verdict.class.slot(), (hash >> 32) as u32 ^ *direction as u32);
+            (slot.leaf, slot.band) = policy.lane(verdict);
         }
         counts.flow_hits.add(hits);
     }

@@ -1,7 +1,7 @@
 //! What the datapath is told to do; immutable, and swapped whole.
 
 use super::counters::CLASSES;
-use crate::classify::Classifier;
+use crate::classify::{Classifier, Verdict};
 use crate::qos::TreeSpec;
 
 /// Everything that a worker needs to know, computed once by control.
@@ -18,6 +18,20 @@ pub struct Policy {
     pub leaves: [u16; CLASSES],
     /// The priority band of each class slot.
     pub bands: [u8; CLASSES],
+    /// The leaf and the band of what belongs to a subscriber who is only observed, whatever its class.
+    pub observed: (u16, u8),
     /// The tree for what leaves by the inside port, and by the outside port.
     pub trees: [TreeSpec; 2],
+}
+
+impl Policy {
+    /// The leaf and the priority band of what got `verdict`.
+    #[inline]
+    pub fn lane(&self, verdict: Verdict) -> (u16, u8) {
+        if verdict.observed {
+            return self.observed;
+        }
+        let slot = usize::from(verdict.class.slot());
+        (self.leaves[slot], self.bands[slot])
+    }
 }

@@ -9,7 +9,7 @@ use crate::units::Nanos;
 const LONGEST: Nanos = Nanos(60_000_000_000);
 
 /// Histograms from receipt to transmission with two significant digits; memory is fixed when made.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sojourn {
     classes: [Histogram<u64>; CLASSES],
 }

@@ -15,7 +15,7 @@ const EVERY: u32 = 64;
 const LONGEST: Nanos = Nanos(1_000_000_000);
 
 /// The nanoseconds that a turn spent in each stage, in histograms with two significant digits; memory is fixed when made.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Stages {
     names: [&'static str; STAGES],
     spans: [Histogram<u64>; STAGES],

@@ -88,6 +88,14 @@ impl Bucket {
         self.check();
     }
 
+    /// Pays for `bytes` that pass whatever the level is, but goes no deeper into debt than `debt` bytes: the rest is forgiven.
+    #[inline]
+    pub fn charge_down_to(&mut self, bytes: u32, debt: u32) {
+        let floor = (-i64::from(debt) * BYTE).max(Bucket::FLOOR).min(self.level);
+        self.level = (self.level - i64::from(bytes) * BYTE).max(floor);
+        self.check();
+    }
+
     /// The first instant at which [`Bucket::allows`] holds, if nothing is charged before.
     #[inline]
     pub fn allows_at(&self) -> Nanos {
@@ -150,6 +158,22 @@ mod tests {
         bucket.refill(Nanos(1_099));
         assert!(!bucket.allows());
         bucket.refill(Nanos(1_100));
+        assert!(bucket.allows());
+    }
+
+    #[test]
+    fn what_would_go_deeper_than_the_debt_is_forgiven() {
+        let mut bucket = Bucket::new(Rate(8_000_000_000), 100, Nanos::ZERO);
+        bucket.charge_down_to(150, 100);
+        assert_eq!(bucket.allows_at(), Nanos(50));
+        bucket.charge_down_to(51, 100);
+        assert_eq!(bucket.allows_at(), Nanos(100));
+        // A debt that is deeper already stays as it is.
+        bucket.charge(20);
+        bucket.charge_down_to(1, 100);
+        assert_eq!(bucket.allows_at(), Nanos(120));
+        bucket.charge_down_to(MAX_BURST, MAX_BURST);
+        bucket.refill(Nanos::MAX);
         assert!(bucket.allows());
     }
 

@@ -8,9 +8,11 @@ pub mod bucket;
 pub mod tree;
 // One class's queue and its claims on the link.
 mod leaf;
+// The bucket of a link, and what goes past the leaves that share it.
+mod link;
 // What a frame costs on a given kind of link.
 mod overhead;
 
 pub use bucket::Bucket;
 pub use overhead::Overhead;
-pub use tree::{LeafSpec, Refusal, Tree, TreeSpec};
+pub use tree::{LeafSpec, OBSERVED, Refusal, Tree, TreeSpec};

@@ -6,14 +6,21 @@
 //!
 //! A frame that borrows is charged to the link and to its leaf's ceiling, not to the guarantee: what a leaf takes from the
 //! others' leftovers does not count against its promise. This is how Linux HTB charges, too.
+//!
+//! Beside the leaves stands one queue that nothing here holds ([`OBSERVED`]): its frames go after those of the first
+//! priority and before all others, whatever the link's bucket says, and the link pays for them.
 
+use super::Overhead;
 use super::leaf::Leaf;
-use super::{Bucket, Overhead};
-use crate::frame::{Frame, Table};
+use super::link::Link;
+use crate::frame::{Fifo, Frame, Table};
 use crate::units::{Nanos, Rate};
 
 /// The most leaves of one tree; one bit each in the backlog map.
 pub const MAX_LEAVES: usize = 32;
+
+/// The leaf slot of frames that are only observed, in every tree: they are in no leaf, and no rate holds them.
+pub const OBSERVED: u16 = u16::MAX;
 
 /// What a tree is to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,16 +63,19 @@ pub struct LeafSpec {
 pub enum Refusal {
     /// The leaf held as many bytes as it may; its oldest frame went.
     LeafFull,
-    /// The tree held as much as it may; the oldest frame went of a leaf that held more than its share.
+    /// The tree held as much as it may; the oldest frame went of a leaf that held more than its share, or of those only observed
+    /// where there was no other.
     OverBudget,
 }
 
 /// A link and its leaves.
 #[derive(Debug)]
 pub struct Tree {
-    link: Option<Bucket>,
+    link: Option<Link>,
     overhead: Overhead,
     leaves: Vec<Leaf>,
+    /// Frames that go past the leaves.
+    observed: Fifo,
     /// Leaves of equal priority, highest priority first.
     groups: Vec<Group>,
     /// One bit per leaf that holds frames.
@@ -114,9 +124,10 @@ impl Tree {
             Group { members, turn: members.trailing_zeros() as u8 }
         });
         Tree {
-            link: spec.link.map(|rate| Bucket::new(rate, spec.burst, now)),
+            link: spec.link.map(|rate| Link::new(rate, spec.burst, now)),
             overhead: spec.overhead,
             leaves: spec.leaves.iter().map(|leaf| Leaf::new(leaf, now)).collect(),
+            observed: Fifo::new(),
             groups: groups.collect(),
             backlog: 0,
             frames: 0,
@@ -149,7 +160,7 @@ impl Tree {
 
     /// The rate of the link, if it has one.
     pub fn link_rate(&self) -> Option<Rate> {
-        self.link.map(|bucket| bucket.rate())
+        self.link.as_ref().map(Link::rate)
     }
 
     /// Queues `frame` in the leaf that its slot names; whatever must go to make room is given to `refused`.
@@ -158,35 +169,47 @@ impl Tree {
     #[inline]
     pub fn enqueue(&mut self, table: &Table, frame: Frame, mut refused: impl FnMut(Frame, Refusal)) {
         let slot = table.slot(&frame);
-        let index = usize::from(slot.leaf).min(self.leaves.len() - 1);
-        let len = u64::from(slot.wire_len);
-        self.leaves[index].queue.push(table, frame);
-        self.backlog |= 1 << index;
+        let leaf = slot.leaf;
         self.frames += 1;
-        self.bytes += len;
-        // A long frame may take the place of many short ones.
-        while self.leaves[index].is_full() {
-            self.refuse_oldest(table, index, Refusal::LeafFull, &mut refused);
+        self.bytes += u64::from(slot.wire_len);
+        if leaf == OBSERVED {
+            self.observed.push(table, frame);
+        } else {
+            let index = usize::from(leaf).min(self.leaves.len() - 1);
+            self.leaves[index].queue.push(table, frame);
+            self.backlog |= 1 << index;
+            // A long frame may take the place of many short ones.
+            while self.leaves[index].is_full() {
+                self.take(table, index).into_iter().for_each(|frame| refused(frame, Refusal::LeafFull));
+            }
         }
-        while (self.frames > self.max_frames || self.bytes > self.max_bytes) && self.frames > 1 {
-            let fattest = self.fattest();
-            self.refuse_oldest(table, fattest, Refusal::OverBudget, &mut refused);
+        while self.is_over_budget() && self.frames > 1 {
+            let oldest = if self.backlog == 0 { self.take_observed(table) } else { self.take(table, self.fattest()) };
+            oldest.into_iter().for_each(|frame| refused(frame, Refusal::OverBudget));
         }
     }
 
     /// Takes the frame whose turn it is, if the link and some leaf allow one at `now`.
     #[inline]
     pub fn dequeue(&mut self, table: &Table, now: Nanos) -> Option<Frame> {
-        if self.backlog == 0 {
+        if self.frames == 0 {
             return None;
         }
-        if let Some(link) = &mut self.link {
-            link.refill(now);
-            if !link.allows() {
-                return None;
-            }
+        let is_open = self.link.as_mut().is_none_or(|link| link.allows(now));
+        if !self.observed.is_empty() {
+            let first = if is_open { self.choose(self.backlog & self.groups[0].members, now) } else { None };
+            return match first {
+                Some((index, promised)) => self.send(table, index, promised),
+                None => self.send_observed(table),
+            };
         }
-        let (index, promised) = self.choose(now)?;
+        let (index, promised) = if is_open { self.choose(self.backlog, now)? } else { return None };
+        self.send(table, index, promised)
+    }
+
+    /// Takes the oldest frame of a leaf and charges whoever has to pay for it.
+    #[inline]
+    fn send(&mut self, table: &Table, index: usize, promised: bool) -> Option<Frame> {
         let frame = self.take(table, index)?;
         let cost = self.overhead.cost(table.slot(&frame).wire_len);
         let leaf = &mut self.leaves[index];
@@ -204,31 +227,43 @@ impl Tree {
         Some(frame)
     }
 
+    /// Takes the oldest frame that is only observed and charges the link.
+    fn send_observed(&mut self, table: &Table) -> Option<Frame> {
+        let frame = self.take_observed(table)?;
+        if let Some(link) = &mut self.link {
+            link.charge_observed(self.overhead.cost(table.slot(&frame).wire_len));
+        }
+        Some(frame)
+    }
+
     /// The first instant at which [`Tree::dequeue`] may give a frame: `None` without backlog.
     pub fn next_departure(&self) -> Option<Nanos> {
-        let link = self.link.map_or(Nanos::ZERO, |bucket| bucket.allows_at());
+        if !self.observed.is_empty() {
+            return Some(Nanos::ZERO);
+        }
+        let link = self.link.as_ref().map_or(Nanos::ZERO, Link::allows_at);
         bits(self.backlog)
             .map(|index| self.leaves[index].ceiling.map_or(Nanos::ZERO, |bucket| bucket.allows_at()))
             .min()
             .map(|leaf| leaf.max(link))
     }
 
-    /// Takes any frame, the oldest of the first leaf that holds one, whatever the rates say: to empty the tree.
+    /// Takes any frame, the oldest of the first queue that holds one, whatever the rates say: to empty the tree.
     pub fn take_any(&mut self, table: &Table) -> Option<Frame> {
         if self.backlog == 0 {
-            return None;
+            return self.take_observed(table);
         }
         self.take(table, self.backlog.trailing_zeros() as usize)
     }
 
-    /// The leaf whose turn it is, and whether the frame counts against its guarantee.
+    /// The leaf whose turn it is among those of `backlog`, which hold frames, and whether the frame counts against its guarantee.
     #[inline]
-    fn choose(&mut self, now: Nanos) -> Option<(usize, bool)> {
-        if self.standing.at != now || self.backlog & !self.standing.known != 0 {
+    fn choose(&mut self, backlog: u32, now: Nanos) -> Option<(usize, bool)> {
+        if self.standing.at != now || backlog & !self.standing.known != 0 {
             self.look(now);
         }
-        let promised = self.backlog & self.standing.promised;
-        let candidates = if promised != 0 { promised } else { self.backlog & self.standing.allowed };
+        let promised = backlog & self.standing.promised;
+        let candidates = if promised != 0 { promised } else { backlog & self.standing.allowed };
         self.turn_among(candidates).map(|index| (index, promised != 0))
     }
 
@@ -270,19 +305,30 @@ impl Tree {
         Some(frame)
     }
 
-    fn refuse_oldest(&mut self, table: &Table, index: usize, why: Refusal, refused: &mut impl FnMut(Frame, Refusal)) {
-        if let Some(frame) = self.take(table, index) {
-            refused(frame, why);
-        }
+    #[inline]
+    fn take_observed(&mut self, table: &Table) -> Option<Frame> {
+        let frame = self.observed.pop(table)?;
+        self.frames -= 1;
+        self.bytes -= u64::from(table.slot(&frame).wire_len);
+        Some(frame)
+    }
+
+    /// Whether frames must go: all together are too many, or the leaves hold more bytes than what is observed leaves them.
+    #[inline]
+    fn is_over_budget(&self) -> bool {
+        let observed = self.observed.bytes();
+        self.frames > self.max_frames || self.bytes - observed > self.max_bytes.saturating_sub(observed)
     }
 
     /// The leaf that pays when the tree holds too much: of those that hold more than an equal share of the budget, in frames
-    /// or in bytes, those of the lowest band, and of these the one with the most bytes.
+    /// or in bytes, those of the lowest band, and of these the one with the most bytes. What is only observed comes off the
+    /// budget before it is shared.
     ///
     /// So a flood pays for itself, in whatever class it comes, and never takes the last place of a frame of others.
     fn fattest(&self) -> usize {
         let leaves = self.leaves.len() as u32;
-        let (frames, bytes) = (self.max_frames / leaves, self.max_bytes / u64::from(leaves));
+        let frames = self.max_frames.saturating_sub(self.observed.frames()) / leaves;
+        let bytes = self.max_bytes.saturating_sub(self.observed.bytes()) / u64::from(leaves);
         bits(self.backlog)
             .filter(|index| {
                 let queue = &self.leaves[*index].queue;

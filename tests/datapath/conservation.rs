@@ -3,7 +3,7 @@
 use tidegate::frame::Side;
 use tidegate::port::Line;
 use tidegate::port::sim::SimTx;
-use tidegate::telemetry::Snapshot;
+use tidegate::telemetry::Account;
 use tidegate::units::{Nanos, Rate};
 
 use crate::bridge::{Bridge, Size, policy};
@@ -28,8 +28,10 @@ fn clumps(side: Side, seed: u64, count: u64, quiet: impl Fn(Nanos) -> bool) -> i
 }
 
 /// Too much for everything: an arena, rings, queues and lines that are all too small, and a line that loses.
-fn soak(seed: u64, count: u64) -> Snapshot {
-    let mut policy = policy("download = \"80mbit\"\nupload = \"40mbit\"");
+fn soak(seed: u64, count: u64) -> Account {
+    // Two of the sixteen clients are only observed.
+    let observed = "[[subscriber]]\nname = \"o\"\naddresses = [\"10.0.0.2/31\"]\nmode = \"observe\"";
+    let mut policy = policy(&format!("download = \"80mbit\"\nupload = \"40mbit\"\n{observed}"));
     for tree in &mut policy.trees {
         tree.max_frames = 120;
         for leaf in &mut tree.leaves {

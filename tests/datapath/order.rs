@@ -23,8 +23,12 @@ proptest! {
         sends in prop::collection::vec((0u64..300_000, any::<bool>(), talk(), 64usize..1_515), 1..600),
         megabits in prop::sample::select(vec![1, 10, 100]),
         limited in any::<bool>(),
+        observed in any::<bool>(),
     ) {
-        let text = if limited { format!("download = \"{megabits}mbit\"\nupload = \"2mbit\"") } else { String::new() };
+        let text = if limited { format!("download = \"{megabits}mbit\"\nupload = \"2mbit\"\n") } else { String::new() };
+        // One of the three clients.
+        let subscriber = "[[subscriber]]\nname = \"o\"\naddresses = [\"10.0.0.1\"]\nmode = \"observe\"\n";
+        let text = if observed { text + subscriber } else { text };
         let mut bridge = Bridge::new(policy(&text), &Size::default(), free_line);
         let mut offers = [Vec::new(), Vec::new()];
         let (mut now, mut expected) = (0, HashMap::new());

@@ -150,7 +150,7 @@ impl Running {
     }
 
     /// Stops both workers, lets the queues run empty, and checks that every frame is home.
-    fn finish(self) -> tidegate::telemetry::Snapshot {
+    fn finish(self) -> tidegate::telemetry::Account {
         self.stop.store(true, Ordering::Relaxed);
         let [ingress, egress] = self.threads.map(|thread| thread.join().expect("the worker ends in peace"));
         let (mut ingresses, mut egresses) = (ingress.ingresses, egress.egresses);
@@ -158,7 +158,7 @@ impl Running {
         while ingress.turn(self.clock.now(), &self.clock) > 0 {}
         drain(&mut ingress, &mut egress, &self.clock, Nanos::from_millis(5));
         egress.turn(self.clock.now(), &self.clock);
-        settled(&self.table, &mut ingress, &egress, self.clock.now())
+        settled(&self.table, &mut ingress, &mut egress, self.clock.now())
     }
 }
 

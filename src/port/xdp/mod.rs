@@ -10,10 +10,26 @@
 mod diagnosis;
 // An interface: its facts, and the settings that a port needs.
 mod link;
+// Route netlink: what the kernel knows of interfaces, addresses and routes.
+mod rtnl;
+// Whether an interface can be a port.
+mod fitness;
+// What an interface says of its own accord, and how it is kept from it.
+mod quiet;
+// The kernel bridge below the ports.
+mod bridge;
 // What was set before the first change, and the way back.
 mod state;
+// One process per port.
+mod lock;
+// The ports while the bridge runs: links that come and go.
+mod upkeep;
 // The kernel's share of a port: loading, attaching, counting.
 mod program;
+// The beats by which the program knows that its queues are served.
+mod beat;
+// The way past the program, which any process may open.
+mod bypass;
 // The memory that both ports share, and the descriptor of every frame in it.
 mod umem;
 // One socket per queue, cut into its receiving and its transmitting half.
@@ -25,10 +41,13 @@ mod tx;
 // Two ports opened together.
 mod wire;
 
+pub use beat::{QUEUES_MAX, STALE, mute_all};
+pub use bypass::{Bypass, bypassed, set_bypass};
 pub use diagnosis::Error;
 pub use program::{Counts, Program};
 pub use rx::XdpRx;
 pub use state::{Undone, detach};
 pub use tx::XdpTx;
 pub use umem::{Options, OptionsError};
+pub use upkeep::{Condition, Watch};
 pub use wire::{Mode, Wire};
