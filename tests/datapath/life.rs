@@ -47,11 +47,8 @@ fn one_worker_carries_several_wires_and_each_frame_stays_on_its_own() {
         now
     });
     let worker = Worker::new(ingresses, egresses, Idle::new([], true).unwrap()).run(&clock, &stop);
-    let halves = worker.ingresses.into_iter().zip(worker.egresses);
-    for (wire, ((mut ingress, _), egress)) in
-        halves.enumerate().map(|(wire, (ingress, egress))| (wire, (ingress, egress)))
-    {
-        let account = settled(&tables[wire], &mut ingress, &egress, Nanos::from_millis(40));
+    for (wire, ((mut ingress, _), mut egress)) in worker.ingresses.into_iter().zip(worker.egresses).enumerate() {
+        let account = settled(&tables[wire], &mut ingress, &mut egress, Nanos::from_millis(40));
         assert_eq!((account.balance.completed, account.balance.dropped), (200, 0));
         for cable in &cables_out[wire] {
             let numbers: Vec<u64> =
