@@ -63,6 +63,7 @@ fn sent_and_dropped(account: &Account, side: Side) -> HashMap<&'static str, (u64
     let of_side = account.classes.iter().filter(|class| class.direction == direction);
     of_side
         .map(|class| (class.class, (class.sent_frames, class.dropped.iter().map(|(_, count)| count).sum())))
+        .filter(|(_, counts)| *counts != (0, 0))
         .collect()
 }
 
