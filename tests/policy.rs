@@ -165,7 +165,7 @@ t.toml:45:9: rule.match: got nothing, want at least one key: an empty match woul
 t.toml:48:9: rule.match: got "everything", want a table
 t.toml:49:9: rule.class: got "${HOME}", want a variable ${TIDEGATE_…} that is set
 t.toml:52:10: api.listen: got "0.0.0.0:80", want an address of this machine only, like "127.0.0.1:8088": put a proxy with TLS before it for others
-t.toml:54:2: forecast: got an unknown key, want one of wire, cores, api, class, rule
+t.toml:54:2: forecast: got an unknown key, want one of wire, cores, api, class, rule, subscriber
 t.toml:56:10: wire.inside: got "a name that's too long", want the name of an interface: at most 15 bytes, without spaces, slashes and colons
 t.toml:60:10: wire.inside: got "eth0" again, want an interface of its own: it's on line 3"#;
     let errors = read(text).unwrap_err();
