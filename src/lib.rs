@@ -6,8 +6,8 @@
 //! other end [`qos`] queues it, decides when it may leave, and whose turn it is; and a port sends it from where it lies.
 //! Then the frame comes home.
 //!
-//! [`config`] says what is to be done, [`control`] builds and stops the datapath, [`telemetry`] shows what it did, [`cli`]
-//! is how people ask. A room uses only the rooms before it; `tests/tidy.rs` holds the source to that.
+//! [`config`] says what is to be done, [`control`] builds and stops the datapath, [`telemetry`] shows what it did, [`api`]
+//! is how programs ask, [`cli`] is how people do. A room uses only the rooms before it; `tests/tidy.rs` holds the source to that.
 
 // Rates and instants.
 pub mod units;
@@ -33,5 +33,7 @@ pub mod config;
 pub mod telemetry;
 // What starts, watches and stops the datapath.
 pub mod control;
+// How programs ask.
+pub mod api;
 // How people ask.
 pub mod cli;

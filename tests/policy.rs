@@ -3,7 +3,7 @@
 use etherparse::PacketBuilder;
 use proptest::prelude::*;
 use tidegate::classify::Class;
-use tidegate::config::{self, Config, IpNet, KEYS, Mode, Percent, Share, Workers, compile};
+use tidegate::config::{self, Config, IpNet, KEYS, Mode, Percent, Share, compile};
 use tidegate::frame::Side;
 use tidegate::units::{Nanos, Rate};
 use tidegate::wire::Packet;
@@ -34,14 +34,14 @@ fn wire_and(more: &str) -> Result<Config, String> {
 #[test]
 fn the_examples_are_policies() {
     let home = read(HOME).unwrap();
-    assert_eq!(home.wire.download, Some(Rate(240_000_000)));
+    assert_eq!(home.wires[0].download, Some(Rate(240_000_000)));
     assert_eq!(home.classes, Config::default_policy().classes);
     assert_eq!(home.rules[0].matches.inside, Some("192.168.1.20/32".parse::<IpNet>().unwrap()));
 
     let isp = read(ISP).unwrap();
-    assert_eq!((isp.wire.inside.as_str(), isp.wire.outside.as_str()), ("eth3", "eth4"));
-    assert_eq!((isp.wire.mode, isp.wire.queue), (Mode::Enforce, Nanos::from_millis(30)));
-    assert_eq!(isp.cores.workers, Some(Workers::Split { ingress: 1, egress: 2 }));
+    assert_eq!((isp.wires[0].inside.as_str(), isp.wires[0].outside.as_str()), ("eth3", "eth4"));
+    assert_eq!((isp.wires[0].mode, isp.wires[0].queue), (Mode::Enforce, Nanos::from_millis(30)));
+    assert_eq!(isp.cores.workers, [1, 2]);
     assert_eq!(isp.classes[2].guarantee, Share::Percent(Percent(3_500)));
     assert_eq!(isp.classes[5].ceiling, Share::Rate(Rate(4_000_000_000)));
     assert_eq!(isp.rules[1].matches.port, Some(5060..=5061));
@@ -75,7 +75,8 @@ upload = "20mbps"
 overhead = 257
 mode = observe
 queue = 50
-on_failure = "open"
+on_failure = "ajar"
+link_lost = "carry"
 
 [cores]
 control = -1
@@ -115,8 +116,16 @@ match = "everything"
 class = "${HOME}"
 
 [api]
+listen = "0.0.0.0:80"
+
+[forecast]
 [[wire]]
 inside = "a name that's too long"
+outside = "eth0"
+
+[[wire]]
+inside = "eth0"
+outside = "eth1"
 "#;
     let expected = r#"
 t.toml:4:11: wire.outside: got "eth0" again, want another interface than inside
@@ -126,37 +135,39 @@ t.toml:7:10: wire.upload: got "20mbps", want "bit" as in "20mbit", because some 
 t.toml:8:12: wire.overhead: got 257, want "none" or "ethernet" or a number of bytes from 0 to 256
 t.toml:9:8: syntax: got "observe", want TOML: string values must be quoted, expected literal string
 t.toml:10:9: wire.queue: got 50, want a time like "5ms"
-t.toml:11:1: wire.on_failure: got an unknown key, want one of inside, outside, download, upload, overhead, mode, queue
-t.toml:14:11: cores.control: got -1, want a whole number from 0 to 1023
-t.toml:15:15: cores.workers: got "x", want a whole number from 0 to 1023
-t.toml:15:20: cores.workers: got 1.5, want a whole number from 0 to 1023
-t.toml:15:25: cores.workers: got 2000, want a whole number from 0 to 1023
-t.toml:16:8: cores.idle: got true, want "sleep" or "spin"
-t.toml:20:13: class.guarantee: got 40%, want at most the ceiling, 30% by default
-t.toml:23:8: class.name: got voice again, want each class once: it's on line 18
-t.toml:24:11: class.ceiling: got "0%", want more than nothing
-t.toml:25:12: class.priority: got 8, want a whole number from 0 to 7
-t.toml:26:10: class.weight: got "${TIDEGATE_UNSET}", want a variable ${TIDEGATE_…} that is set
-t.toml:29:8: class.name: got "control", want one of "voice", "gaming", "video", "web", "file", "background"; control is internal: what keeps the network alive is in it anyway
-t.toml:30:1: class.dscp: got an unknown key, want one of name, guarantee, ceiling, priority, weight
-t.toml:33:21: rule.match.address: got "192.0.2.7/24", want no bits behind the prefix: "192.0.2.0/24" for the network, or "192.0.2.7" for the host
-t.toml:33:64: rule.match.outside: got 10.0.0.0/8, want the IP version of inside: no frame has both
-t.toml:33:85: rule.match.vlan: got 4095, want a whole number from 0 to 4094
-t.toml:34:9: rule.class: got "vioce", want one of "voice", "gaming", "video", "web", "file", "background"
-t.toml:37:17: rule.match.app: got "für alle", want an application of the port table, like "ssh"; docs/classification.md tells where it is
-t.toml:37:36: rule.match.port: got "9-5", want the lower port first: "5-9"
-t.toml:37:43: rule.match.ü: got an unknown key, want one of app, address, inside, outside, port, protocol, vlan, dscp
-t.toml:37:59: rule.match.dscp: got "AF44", want EF, VA, LE, CS0 to CS7, AF11 to AF43, or a number from 0 to 63
-t.toml:37:78: rule.match.protocol: got "smtp", want one of icmp, igmp, tcp, udp, dccp, gre, esp, ah, icmp6, ospf, pim, vrrp, l2tp, sctp, udplite, or a number from 0 to 255
-t.toml:40:18: rule.match.port: got a port with protocol 1, want tcp, udp or another protocol that has ports, or no protocol
-t.toml:40:47: rule.match.app: got "smpt", want smtp
-t.toml:41:9: rule.class: got 5, want one of "voice", "gaming", "video", "web", "file", "background"
-t.toml:44:9: rule.match: got nothing, want at least one key: an empty match would take every frame
-t.toml:47:9: rule.match: got "everything", want a table
-t.toml:48:9: rule.class: got "${HOME}", want a variable ${TIDEGATE_…} that is set
-t.toml:50:2: api: got an unknown key, want one of wire, cores, class, rule
-t.toml:51:1: wire: got wire 2, want only one [[wire]]: a box bridges one pair of ports
-t.toml:52:10: wire.inside: got "a name that's too long", want the name of an interface: at most 15 bytes, without spaces, slashes and colons"#;
+t.toml:11:14: wire.on_failure: got "ajar", want "open" or "closed"
+t.toml:12:1: wire.link_lost: got an unknown key, want link_loss
+t.toml:15:11: cores.control: got -1, want a whole number from 0 to 1023
+t.toml:16:15: cores.workers: got "x", want a whole number from 0 to 1023
+t.toml:16:20: cores.workers: got 1.5, want a whole number from 0 to 1023
+t.toml:16:25: cores.workers: got 2000, want a whole number from 0 to 1023
+t.toml:17:8: cores.idle: got true, want "sleep" or "spin"
+t.toml:21:13: class.guarantee: got 40%, want at most the ceiling, 30% by default
+t.toml:24:8: class.name: got voice again, want each class once: it's on line 19
+t.toml:25:11: class.ceiling: got "0%", want more than nothing
+t.toml:26:12: class.priority: got 8, want a whole number from 0 to 7
+t.toml:27:10: class.weight: got "${TIDEGATE_UNSET}", want a variable ${TIDEGATE_…} that is set
+t.toml:30:8: class.name: got "control", want one of "voice", "gaming", "video", "web", "file", "background"; control is internal: what keeps the network alive is in it anyway
+t.toml:31:1: class.dscp: got an unknown key, want one of name, guarantee, ceiling, priority, weight
+t.toml:34:21: rule.match.address: got "192.0.2.7/24", want no bits behind the prefix: "192.0.2.0/24" for the network, or "192.0.2.7" for the host
+t.toml:34:64: rule.match.outside: got 10.0.0.0/8, want the IP version of inside: no frame has both
+t.toml:34:85: rule.match.vlan: got 4095, want a whole number from 0 to 4094
+t.toml:35:9: rule.class: got "vioce", want one of "voice", "gaming", "video", "web", "file", "background"
+t.toml:38:17: rule.match.app: got "für alle", want an application of the port table, like "ssh"; docs/classification.md tells where it is
+t.toml:38:36: rule.match.port: got "9-5", want the lower port first: "5-9"
+t.toml:38:43: rule.match.ü: got an unknown key, want one of app, address, inside, outside, port, protocol, vlan, dscp
+t.toml:38:59: rule.match.dscp: got "AF44", want EF, VA, LE, CS0 to CS7, AF11 to AF43, or a number from 0 to 63
+t.toml:38:78: rule.match.protocol: got "smtp", want one of icmp, igmp, tcp, udp, dccp, gre, esp, ah, icmp6, ospf, pim, vrrp, l2tp, sctp, udplite, or a number from 0 to 255
+t.toml:41:18: rule.match.port: got a port with protocol 1, want tcp, udp or another protocol that has ports, or no protocol
+t.toml:41:47: rule.match.app: got "smpt", want smtp
+t.toml:42:9: rule.class: got 5, want one of "voice", "gaming", "video", "web", "file", "background"
+t.toml:45:9: rule.match: got nothing, want at least one key: an empty match would take every frame
+t.toml:48:9: rule.match: got "everything", want a table
+t.toml:49:9: rule.class: got "${HOME}", want a variable ${TIDEGATE_…} that is set
+t.toml:52:10: api.listen: got "0.0.0.0:80", want an address of this machine only, like "127.0.0.1:8088": put a proxy with TLS before it for others
+t.toml:54:2: forecast: got an unknown key, want one of wire, cores, api, class, rule
+t.toml:56:10: wire.inside: got "a name that's too long", want the name of an interface: at most 15 bytes, without spaces, slashes and colons
+t.toml:60:10: wire.inside: got "eth0" again, want an interface of its own: it's on line 3"#;
     let errors = read(text).unwrap_err();
     assert_eq!(errors.lines().collect::<Vec<_>>(), expected.lines().skip(1).collect::<Vec<_>>());
 }
@@ -217,7 +228,7 @@ fn one_mistake_makes_one_line() {
         "[[rule]]\nmatch = { port = }\nclass = \"web\"",
         "mode = \"enforce\"\nmode = \"observe\"",
         "[cores]\nworkers = []",
-        "[cores]\nworkers = [1, 2, 3]",
+        "[[wire]]\ninside = \"e\"\noutside = \"f\"\non_failure = 1",
         "[cores]\nworkers = [1, 1]",
     ];
     for text in texts {
@@ -251,7 +262,7 @@ fn a_rule_on_a_vlan_sees_the_two_outermost_tags_and_never_the_lack_of_one() {
     };
     let matches = |vlan: u16, tags: &[u16]| {
         let config = wire_and(&format!("[[rule]]\nmatch = {{ vlan = {vlan} }}\nclass = 'gaming'\n")).unwrap();
-        let (policy, frame) = (compile::policy(&config, 1), tagged(tags));
+        let (policy, frame) = (compile::policy(&config, &config.wires[0], 1), tagged(tags));
         policy.classifier.judge(&Packet::parse(&frame), &frame, Side::Inside).class == Class::Gaming
     };
     assert!(matches(100, &[100]) && matches(100, &[100, 7]) && matches(100, &[7, 100]));
@@ -273,7 +284,7 @@ fn there_are_no_more_rules_than_can_be_numbered() {
 #[test]
 fn a_worker_on_the_control_core_is_warned_of() {
     let config = wire_and("[cores]\nworkers = [0]\n").unwrap();
-    assert_eq!(config.cores.workers, Some(Workers::One(0)));
+    assert_eq!(config.cores.workers, [0]);
     let warning = "5:12: cores.workers: got core 0, the control core, want a core of its own for each worker where there are enough";
     assert_eq!(config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(), [warning]);
 }

@@ -46,8 +46,11 @@ fn policy(key: &Key, value: Option<&str>) -> Result<Config, config::Errors> {
         _ => format!("match = {{ {} }}\n", lines("rule.match", ", ").trim_end_matches(", ")),
     };
     // The rule comes first, so that its line stays the same.
-    let [rule, wire, cores, class] = ["rule", "wire", "cores", "class"].map(|table| lines(table, "\n"));
-    config::from_str("t", &format!("[[rule]]\n{matches}{rule}[[wire]]\n{wire}[cores]\n{cores}[[class]]\n{class}"))
+    let [rule, wire, cores, api, class] = ["rule", "wire", "cores", "api", "class"].map(|table| lines(table, "\n"));
+    config::from_str(
+        "t",
+        &format!("[[rule]]\n{matches}{rule}[[wire]]\n{wire}[cores]\n{cores}[api]\n{api}[[class]]\n{class}"),
+    )
 }
 
 #[test]

@@ -21,7 +21,8 @@ const LAYERS: &[(&str, &[&str])] = &[
         "control",
         &["config", "telemetry", "datapath", "port", "flow", "classify", "qos", "wire", "frame", "units", "time"],
     ),
-    ("cli", &["control", "config", "telemetry", "port", "flow", "wire", "frame", "units", "time"]),
+    ("api", &["control", "telemetry"]),
+    ("cli", &["api", "control", "config", "telemetry", "port", "flow", "wire", "frame", "units", "time"]),
 ];
 
 /// Rooms through which every frame passes.

@@ -8,6 +8,8 @@ mod run;
 mod check;
 // The same datapath over a capture.
 mod replay;
+// Hands the wire to the kernel's bridge and back.
+mod bypass;
 // Undoes what `run` set up.
 mod detach;
 // What this machine can do.
@@ -37,6 +39,7 @@ enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
     Replay(replay::Arguments),
+    Bypass(bypass::Arguments),
     Detach(detach::Arguments),
     Bench(bench::Arguments),
 }
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Replay(arguments) => replay::run(arguments),
+        Command::Bypass(arguments) => bypass::run(arguments),
         Command::Detach(arguments) => detach::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
     };

@@ -17,7 +17,7 @@ use crate::wire::Packet;
 
 /// Send a capture through the datapath, in virtual time and without root.
 ///
-/// The frames go the way they would on a live wire under the policy: same classes, same queues, same rates. Two runs give
+/// The frames go the way they would on a live wire under the policy (the first wire of it): same classes, same queues, same rates. Two runs give
 /// the same output to the bit. Reads pcap and pcapng, also gzipped; writes pcap with times in nanoseconds.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -57,7 +57,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(file) => load(file)?,
         None => Config::default_policy(),
     };
-    let policy = compile::policy(&config, 1);
+    // A capture is of one wire.
+    let policy = compile::policy(&config, &config.wires[0], 1);
     let classifier = policy.classifier.clone();
     let capture = Capture::open(&arguments.capture)?;
     let setup = ReplaySetup { output: arguments.output.as_deref(), ..ReplaySetup::default() };

@@ -9,14 +9,15 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::Config;
+use super::api::{self, Api};
 use super::class::{self, ClassSpec};
-use super::cores::{Cores, Idle, Workers};
+use super::cores::{Cores, Idle};
 use super::file::File;
 use super::rule::{self, Match, Rule};
 use super::section::Section;
 use super::share::{self, Percent, Share};
 use super::subscriber;
-use super::wire::{self, Mode, Wire};
+use super::wire::{self, LinkLoss, Mode, OnFailure, Wire};
 use crate::classify::{Apps, Class, Rules};
 use crate::units::Rate;
 use crate::wire::protocol;
@@ -25,28 +26,35 @@ use crate::wire::protocol;
 pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let root = file.root();
     root.refuse_unknown();
-    let wire = wires(&root);
-    let cores = root.section("cores", "cores").map(cores).unwrap_or_default();
-    let links = wire.iter().flat_map(|wire| [("wire.download", wire.download), ("wire.upload", wire.upload)]);
+    let wires = wires(&root);
+    let cores = root.section("cores", "cores").map(|section| cores(section, wires.len())).unwrap_or_default();
+    let api = root.section("api", "api").map(api).unwrap_or_default();
+    let links = wires.iter().flat_map(|wire| [("wire.download", wire.download), ("wire.upload", wire.upload)]);
     let links: Vec<_> = links.filter_map(|(key, rate)| Some((key, rate?))).collect();
     let classes = classes(&root.sections("class"), &links);
     let rules = rules(root.sections("rule"));
     let subscribers = subscriber::all(&root.sections("subscriber"));
-    Some(Config { wire: wire?, cores, classes, rules, subscribers, warnings: Vec::new() })
+    if wires.is_empty() {
+        return None;
+    }
+    Some(Config { wires, cores, api, classes, rules, subscribers, warnings: Vec::new() })
 }
 
-fn wires(root: &Section<'_>) -> Option<Wire> {
+/// The most wires of one box: the kernel's share of as many ports is all that can be silenced at once.
+const WIRES_MAX: usize = 16;
+
+fn wires(root: &Section<'_>) -> Vec<Wire> {
     root.require("wire");
     let sections = root.sections("wire");
-    for (further, number) in sections.iter().zip(1..).skip(1) {
-        root.report(further.at, "wire", format!("wire {number}"), "only one [[wire]]: a box bridges one pair of ports");
+    if let Some(further) = sections.get(WIRES_MAX) {
+        root.report(further.at, "wire", format!("{} wires", sections.len()), format!("at most {WIRES_MAX}"));
     }
-    // All are read, for the sake of their errors.
-    let wires: Vec<_> = sections.into_iter().map(wire).collect();
-    wires.into_iter().next()?
+    let mut ports: Vec<(String, u32)> = Vec::new();
+    sections.into_iter().filter_map(|section| wire(section, &mut ports)).collect()
 }
 
-fn wire(section: Section<'_>) -> Option<Wire> {
+/// Reads one wire; `ports` are the interfaces of those before it, with their lines.
+fn wire(section: Section<'_>, ports: &mut Vec<(String, u32)>) -> Option<Wire> {
     section.refuse_unknown();
     section.require("inside");
     section.require("outside");
@@ -57,11 +65,21 @@ fn wire(section: Section<'_>) -> Option<Wire> {
     let overhead = section.text_or_number("overhead", wire::overhead);
     let mode = section.text("mode", Mode::from_str);
     let queue = section.text("queue", wire::queue);
+    let on_failure = section.text("on_failure", OnFailure::from_str);
+    let link_loss = section.text("link_loss", LinkLoss::from_str);
     let (inside, outside) = (inside?, outside?);
     if inside.get_ref() == outside.get_ref() {
         let got = format!("{:?} again", outside.get_ref());
         section.report(outside.span().start, "outside", got, "another interface than inside");
     }
+    for (key, name) in [("inside", &inside), ("outside", &outside)] {
+        if let Some((_, line)) = ports.iter().find(|(port, _)| port == name.get_ref()) {
+            let want = format!("an interface of its own: it's on line {line}");
+            section.report(name.span().start, key, format!("{:?} again", name.get_ref()), want);
+        }
+    }
+    let line = |name: &Spanned<String>| (name.get_ref().clone(), section.file.line(name.span().start));
+    ports.extend([line(&inside), line(&outside)]);
     let default = Wire::between(inside.into_inner(), outside.into_inner());
     Some(Wire {
         download,
@@ -69,19 +87,30 @@ fn wire(section: Section<'_>) -> Option<Wire> {
         overhead: overhead.map_or(default.overhead, Spanned::into_inner),
         mode: mode.map_or(default.mode, Spanned::into_inner),
         queue: queue.map_or(default.queue, Spanned::into_inner),
+        on_failure: on_failure.map_or(default.on_failure, Spanned::into_inner),
+        link_loss: link_loss.map_or(default.link_loss, Spanned::into_inner),
         ..default
     })
 }
 
-fn cores(section: Section<'_>) -> Cores {
+fn api(section: Section<'_>) -> Api {
+    section.refuse_unknown();
+    let listen = section.text("listen", api::listen).map(Spanned::into_inner);
+    listen.map_or_else(Api::default, |listen| Api { listen })
+}
+
+fn cores(section: Section<'_>, wires: usize) -> Cores {
     section.refuse_unknown();
     let control = section.number("control", 0..=1023).map_or(0, |core| core.into_inner() as usize);
     let idle = section.text("idle", Idle::from_str).map_or(Idle::Sleep, Spanned::into_inner);
-    let workers = section.numbers("workers", 0..=1023).and_then(|list| workers(&section, control, &list));
-    Cores { control, workers, idle }
+    let workers = section.numbers("workers", 0..=1023).map(|list| workers(&section, control, wires, &list));
+    Cores { control, workers: workers.unwrap_or_default(), idle }
 }
 
-fn workers(section: &Section<'_>, control: usize, list: &Spanned<Vec<Spanned<u32>>>) -> Option<Workers> {
+/// The most workers.
+const WORKERS_MAX: usize = 64;
+
+fn workers(section: &Section<'_>, control: usize, wires: usize, list: &Spanned<Vec<Spanned<u32>>>) -> Vec<usize> {
     let at: Vec<_> = list.get_ref().iter().map(|core| core.span().start).collect();
     let cores: Vec<_> = list.get_ref().iter().map(|core| *core.get_ref() as usize).collect();
     let own = "a core of its own for each worker";
@@ -89,19 +118,18 @@ fn workers(section: &Section<'_>, control: usize, list: &Spanned<Vec<Spanned<u32
         let (got, want) = (format!("core {control}, the control core"), format!("{own} where there are enough"));
         section.file.warn(at[shared], section.path("workers"), got, want);
     }
-    match cores[..] {
-        [core] => Some(Workers::One(core)),
-        [ingress, egress] if ingress != egress => Some(Workers::Split { ingress, egress }),
-        [_, again] => {
-            section.report(at[1], "workers", format!("core {again} again"), own);
-            None
-        }
-        _ => {
-            let want = "one core, or two: the first for ingress, the second for egress";
-            section.report(list.span().start, "workers", format!("{} cores", cores.len()), want);
-            None
-        }
+    for (index, core) in cores.iter().enumerate().filter(|(index, core)| cores[..*index].contains(core)) {
+        section.report(at[index], "workers", format!("core {core} again"), own);
     }
+    if cores.is_empty() || cores.len() > WORKERS_MAX {
+        let want = format!("1 to {WORKERS_MAX}: two for each wire, or fewer");
+        section.report(list.span().start, "workers", format!("{} cores", cores.len()), want);
+    } else if wires > 0 && cores.len() > 2 * wires {
+        let (got, want) =
+            (format!("{} cores for {wires} wires", cores.len()), "at most two for each, the others stay unused");
+        section.file.warn(list.span().start, section.path("workers"), got, want);
+    }
+    cores
 }
 
 /// Reads the tables `[[class]]` over the defaults; `links` are the keys and rates of the wire's limits.

@@ -1,6 +1,6 @@
 //! From what the operator wrote to what the datapath does.
 
-use super::{ClassSpec, Config, IpNet, MIN_RATE, Mode, Percent, Rule, Share, Subscriber};
+use super::{ClassSpec, Config, IpNet, MIN_RATE, Mode, Percent, Rule, Share, Subscriber, Wire};
 use crate::classify::{self, Apps, Class, Classifier, Prefix, Rules, Subscribers};
 use crate::datapath::Policy;
 use crate::qos::{LeafSpec, OBSERVED, TreeSpec, bucket};
@@ -37,14 +37,14 @@ const CONTROL_CEILING_MIN: Rate = Rate(256_000);
 /// it and whatever comes of it costs control nothing.
 const OBSERVED_BAND: u8 = Class::Control.band() + 1;
 
-/// The policy that `config` means, as number `epoch`.
+/// The policy that `config` means for `wire`, as number `epoch`.
 ///
 /// # Panics
 ///
 /// If `config` wasn't read from a file and says what no file may say.
-pub fn policy(config: &Config, epoch: u32) -> Policy {
+pub fn policy(config: &Config, wire: &Wire, epoch: u32) -> Policy {
     let classifier = classifier(&config.rules).with_subscribers(subscribers(&config.subscribers));
-    match config.wire.mode {
+    match wire.mode {
         Mode::Enforce => Policy {
             epoch,
             classifier,
@@ -52,7 +52,7 @@ pub fn policy(config: &Config, epoch: u32) -> Policy {
             bands: Class::ALL.map(Class::band),
             observed: (OBSERVED, OBSERVED_BAND),
             // What leaves by the inside port is the download.
-            trees: [config.wire.download, config.wire.upload].map(|link| shaping(config, link)),
+            trees: [wire.download, wire.upload].map(|link| shaping(config, wire, link)),
         },
         Mode::Observe => Policy {
             epoch,
@@ -66,17 +66,14 @@ pub fn policy(config: &Config, epoch: u32) -> Policy {
 }
 
 /// A link and one leaf for each class, by slot.
-fn shaping(config: &Config, link: Option<Rate>) -> TreeSpec {
+fn shaping(config: &Config, wire: &Wire, link: Option<Rate>) -> TreeSpec {
     // Control has the first priority to itself.
     let operators = config.classes.iter().map(|spec| ClassSpec { priority: spec.priority + 1, ..*spec });
     TreeSpec {
         link,
         burst: burst(link),
-        overhead: config.wire.overhead,
-        leaves: std::iter::once(control(link))
-            .chain(operators)
-            .map(|spec| leaf(&spec, link, config.wire.queue))
-            .collect(),
+        overhead: wire.overhead,
+        leaves: std::iter::once(control(link)).chain(operators).map(|spec| leaf(&spec, link, wire.queue)).collect(),
         max_frames: QUEUED_FRAMES,
         max_bytes: QUEUED_BYTES,
     }
@@ -185,7 +182,8 @@ mod tests {
     }
 
     fn compiled(wire: &str, rest: &str) -> Policy {
-        policy(&read(wire, rest).unwrap(), 7)
+        let config = read(wire, rest).unwrap();
+        policy(&config, &config.wires[0], 7)
     }
 
     /// The leaves of the download, by class slot.
@@ -400,7 +398,8 @@ mod tests {
         ) {
             let config = read(&[wire.0, wire.1, wire.2].concat(), &classes.concat());
             prop_assume!(config.is_ok());
-            for spec in policy(&config.unwrap(), 1).trees {
+            let config = config.unwrap();
+            for spec in policy(&config, &config.wires[0], 1).trees {
                 let tree = Tree::new(&spec, Nanos(1));
                 prop_assert_eq!(tree.link_rate(), spec.link);
                 for leaf in &spec.leaves {

@@ -49,15 +49,18 @@ pub const KEYS: &[Key] = {
         key("wire", "overhead", "`none`, `ethernet`, or a number of bytes from 0 to 256", Is(r#""ethernet""#), "22"),
         key("wire", "mode", "`enforce` or `observe`", Is(r#""enforce""#), r#""observe""#),
         key("wire", "queue", "a time from 100us to 10s", Is(r#""50ms""#), r#""20ms""#),
+        key("wire", "on_failure", "`open` or `closed`", Is(r#""open""#), r#""closed""#),
+        key("wire", "link_loss", "`ignore` or `carry`", Is(r#""ignore""#), r#""carry""#),
         key("cores", "control", "a whole number from 0 to 1023", Is("0"), "2"),
         key(
             "cores",
             "workers",
-            "a list of one or two cores",
+            "a list of up to 64 cores",
             Means("one worker on the last core that isn't `control`"),
             "[1, 2]",
         ),
         key("cores", "idle", "`sleep` or `spin`", Is(r#""sleep""#), r#""spin""#),
+        key("api", "listen", "`none`, or an address and a port", Is(r#""127.0.0.1:8088""#), r#""[::1]:9000""#),
         key("class", "name", "a class", Required, r#""voice""#),
         key("class", "guarantee", "a share or a rate", Means("by class"), r#""15%""#),
         key("class", "ceiling", "a share or a rate", Means("by class"), r#""400mbit""#),
@@ -118,13 +121,13 @@ mod tests {
         {
             assert_eq!(nearest(typed, &names), Some(meant), "{typed}");
         }
-        for typed in ["", "x", "on_failure", "speed", "name"] {
+        for typed in ["", "x", "subscribers", "speed", "name"] {
             assert_eq!(nearest(typed, &names), None, "{typed}");
         }
     }
 
     #[test]
     fn the_file_holds_tables() {
-        assert_eq!(names(""), ["wire", "cores", "class", "rule", "subscriber"]);
+        assert_eq!(names(""), ["wire", "cores", "api", "class", "rule", "subscriber"]);
     }
 }

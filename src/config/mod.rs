@@ -18,6 +18,8 @@ mod check;
 mod wire;
 // Which core does what.
 mod cores;
+// Where programs and people reach the running bridge.
+mod api;
 // Parts of the link.
 mod share;
 // What each of the six classes may have of the link.
@@ -33,15 +35,16 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+pub use api::Api;
 pub use class::ClassSpec;
-pub use cores::{Cores, Idle, Workers};
+pub use cores::{Cores, Halves, Idle, halves_of};
 pub use error::{Errors, Problem};
 pub use ipnet::IpNet;
 pub use key::{Absent, KEYS, Key};
 pub use rule::{Match, Rule};
 pub use share::{MIN_RATE, Percent, Share};
 pub use subscriber::Subscriber;
-pub use wire::{Mode, Wire};
+pub use wire::{LinkLoss, Mode, OnFailure, Wire};
 
 use crate::classify::Class;
 use crate::units::Wanted;
@@ -52,10 +55,12 @@ pub const FILE_BYTES_MAX: u64 = 16 << 20;
 /// A whole policy, checked: what the file says, with the defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The wire that the box stands in.
-    pub wire: Wire,
+    /// The wires that the box stands in, at least one.
+    pub wires: Vec<Wire>,
     /// Which core does what.
     pub cores: Cores,
+    /// Where programs and people reach the running bridge.
+    pub api: Api,
     /// The six classes, in the order of [`Class::OPERATORS`].
     pub classes: [ClassSpec; Class::OPERATORS.len()],
     /// The rules, in the order of the file: the first match wins.
@@ -70,8 +75,9 @@ impl Config {
     /// The policy without a file: no limit on the wire, the six classes as they come, no rules.
     pub fn default_policy() -> Config {
         Config {
-            wire: Wire::between("inside".into(), "outside".into()),
+            wires: vec![Wire::between("inside".into(), "outside".into())],
             cores: Cores::default(),
+            api: Api::default(),
             classes: ClassSpec::DEFAULTS,
             rules: Vec::new(),
             subscribers: Vec::new(),

@@ -24,6 +24,10 @@ pub struct Wire {
     pub mode: Mode,
     /// How long a frame may wait in its leaf.
     pub queue: Nanos,
+    /// What becomes of frames while nobody forwards them.
+    pub on_failure: OnFailure,
+    /// What the loss of one port's link means to the other port.
+    pub link_loss: LinkLoss,
 }
 
 impl Wire {
@@ -31,7 +35,13 @@ impl Wire {
     pub fn between(inside: String, outside: String) -> Wire {
         let queue = Nanos::from_millis(50);
         let (overhead, mode) = (Overhead::ETHERNET, Mode::Enforce);
-        Wire { inside, outside, download: None, upload: None, overhead, mode, queue }
+        let (on_failure, link_loss) = (OnFailure::Open, LinkLoss::Ignore);
+        Wire { inside, outside, download: None, upload: None, overhead, mode, queue, on_failure, link_loss }
+    }
+
+    /// The wire's name in reports: its two interfaces.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.inside, self.outside)
     }
 }
 
@@ -49,6 +59,40 @@ impl FromStr for Mode {
 
     fn from_str(text: &str) -> Result<Mode, Wanted> {
         word(text, &[("enforce", Mode::Enforce), ("observe", Mode::Observe)])
+    }
+}
+
+/// What becomes of frames while nobody forwards them: Tidegate is starting, has ended, or hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The kernel's bridge forwards them.
+    Open,
+    /// They are dropped.
+    Closed,
+}
+
+impl FromStr for OnFailure {
+    type Err = Wanted;
+
+    fn from_str(text: &str) -> Result<OnFailure, Wanted> {
+        word(text, &[("open", OnFailure::Open), ("closed", OnFailure::Closed)])
+    }
+}
+
+/// What the loss of one port's link means to the other port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkLoss {
+    /// Nothing.
+    Ignore,
+    /// It is taken down, too, so that whoever is behind it sees the loss.
+    Carry,
+}
+
+impl FromStr for LinkLoss {
+    type Err = Wanted;
+
+    fn from_str(text: &str) -> Result<LinkLoss, Wanted> {
+        word(text, &[("ignore", LinkLoss::Ignore), ("carry", LinkLoss::Carry)])
     }
 }
 

@@ -41,8 +41,8 @@ impl Pipeline {
     /// included; with `rate`, through a shaper that never holds them.
     pub fn new(flows: u32, size: u32, rate: Option<Rate>) -> Pipeline {
         let mut config = Config::default_policy();
-        (config.wire.download, config.wire.upload) = (rate, rate);
-        let policy = Arc::new(compile::policy(&config, 1));
+        (config.wires[0].download, config.wires[0].upload) = (rate, rate);
+        let policy = Arc::new(compile::policy(&config, &config.wires[0], 1));
         let (table, frames) = Table::heap(FRAMES, 2_048);
         let table = Arc::new(table);
         let (mut homes, mut returns) = homes(frames, 1, 1);
@@ -62,7 +62,7 @@ impl Pipeline {
         let mut forwarded = 0;
         while forwarded < frames {
             let now = self.clock.now();
-            forwarded += self.ingress.turn(now) as u64;
+            forwarded += self.ingress.turn(now, &now) as u64;
             self.egress.turn(now, &now);
         }
         self.clock.now().since(start)

@@ -1,7 +1,15 @@
 //! What starts, watches and stops the datapath.
 
-// Builds the wire, turns it until told to stop, and gives the last account.
+// Opens the wires, sends the workers out, looks after both, and gives the last account.
 pub mod supervisor;
+// One wire as control sees it.
+mod wire;
+// The workers' threads.
+mod crew;
+// Which core is whose.
+mod cores;
+// Link loss, carried from one port to the other.
+mod carry;
 // The same datapath over a capture, in virtual time.
 pub mod replay;
 // The whole path between ports in memory, for measuring.

@@ -11,7 +11,7 @@ use crate::datapath::{Egress, Ingress, Judge, Policy};
 use crate::flow::{FlowTable, Record};
 use crate::frame::{Side, Table, homes};
 use crate::port::{Rx, Tx};
-use crate::telemetry::Snapshot;
+use crate::telemetry::{Account, Times};
 use crate::units::Nanos;
 
 /// The frames of a replay: what the queues of both directions may hold, and a margin for what is on its way.
@@ -35,7 +35,7 @@ pub fn replay<R: Rx, T: Tx>(
     chunk: u32,
     policy: Policy,
     mut flow: impl FnMut(Record<Verdict>),
-) -> Snapshot {
+) -> Account {
     let policy = Arc::new(policy);
     let frames = policy.trees.iter().map(|tree| tree.max_frames).sum::<u32>() + MARGIN;
     let (table, frames) = Table::heap(frames, chunk);
@@ -53,7 +53,7 @@ pub fn replay<R: Rx, T: Tx>(
     let mut egress = Egress::new(table, receiver, returns, tx, [chunk; 2], &policy, start);
     let mut now = start;
     loop {
-        while ingress.turn(now) + egress.turn(now, &now).moved > 0 {
+        while ingress.turn(now, &now) + egress.turn(now, &now).moved > 0 {
             while let Ok(record) = finished.pop() {
                 flow(record);
             }
@@ -65,5 +65,5 @@ pub fn replay<R: Rx, T: Tx>(
         }
     }
     ingress.judge().flows().drain().for_each(flow);
-    Snapshot::take(&ingress, &egress, now.since(start))
+    Account::take(&mut ingress, &mut egress, &mut Times::default(), now, now.since(start))
 }

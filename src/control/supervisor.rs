@@ -1,34 +1,31 @@
-//! Builds the wire, turns it until told to stop, and gives the last account.
+//! Opens the wires, sends the workers out, looks after both until told to stop, and gives the last account.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use core_affinity::CoreId;
-
-use crate::config::{self, Config, Workers, compile};
-use crate::datapath::bands::{BANDS, bands};
-use crate::datapath::idle::Idle;
-use crate::datapath::worker::Worker;
-use crate::datapath::{Egress, Ingress, Judge, Policy};
-use crate::flow::FlowTable;
-use crate::frame::{Side, homes};
-use crate::port::xdp::{self, Options, Wire, XdpRx, XdpTx};
-use crate::telemetry::Snapshot;
+use super::cores::Placement;
+use super::crew::{Crew, Pair};
+use super::wire::Wire;
+use crate::config::{Config, Idle};
+use crate::datapath::drain::drain;
+use crate::port::xdp;
+use crate::telemetry::{Published, Snapshot, WireState};
 use crate::time::{Clock, MonotonicClock};
 use crate::units::Nanos;
 
-/// The frames that wait in each ring between the halves: what a busy ingress brings while egress is away for a millisecond.
-const RING: usize = 2_048;
+/// How often control looks at ports, answers and orders.
+const TICK: Duration = Duration::from_millis(20);
 
-/// Flows that are known at the same time.
-const FLOWS: usize = 1 << 17;
+/// How often a snapshot is taken.
+const SNAPSHOT: Nanos = Nanos::from_millis(1_000);
 
-/// What a frame may have beyond the MTU: an Ethernet header and one VLAN tag (`is_skb_forwardable` in the kernel's net/core/dev.c).
-const LINK_HEADER: u32 = 18;
+/// How long a worker may take to answer: longer than any sleep or turn.
+const ANSWER: Nanos = Nanos::from_millis(500);
 
-/// The nice value of workers. A real-time policy would let a worker that spins starve the kernel's own threads on its core.
-const HIGHEST_PRIORITY: i32 = -20;
+/// How often a wire whose ports are gone is tried again.
+const RETRY: Nanos = Nanos::from_millis(500);
 
 /// How long queues may run empty after the order to stop.
 const DRAIN: Nanos = Nanos::from_millis(100);
@@ -36,7 +33,7 @@ const DRAIN: Nanos = Nanos::from_millis(100);
 /// Why the bridge could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The wire could not be opened.
+    /// A wire could not be opened.
     #[error(transparent)]
     Port(#[from] xdp::Error),
     /// A worker's event descriptors could not be made.
@@ -59,128 +56,152 @@ fn list(cores: &[usize]) -> String {
     cores.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
 }
 
-type XdpWorker = Worker<XdpRx, XdpTx>;
+/// What can be asked of the running bridge from outside its threads.
+#[derive(Clone, Debug, Default)]
+pub struct Orders {
+    /// Stop: leave the wires to the kernel's bridge, let the queues run empty, end.
+    pub stop: Arc<AtomicBool>,
+    /// Let a worker panic, in a build that checks itself; nothing in any other.
+    pub fault: Arc<AtomicBool>,
+}
 
-/// Runs the bridge that `config` describes until `stop` is set; returns the last account.
+/// Runs the bridge that `config` describes until told to stop; returns the last account. Each second's is published.
 ///
 /// # Errors
 ///
-/// If a port, a core or a thread is not to be had. Nothing is forwarded then.
-pub fn run(config: &Config, stop: &Arc<AtomicBool>) -> Result<Snapshot, Error> {
-    let cores = place(config)?;
-    let policy = Arc::new(compile::policy(config, 1));
+/// If a port, a core or a thread is not to be had. Nothing is forwarded by us then.
+pub fn run(config: &Config, orders: &Orders, published: &Published) -> Result<Snapshot, Error> {
+    let cores = Placement::of(&config.cores)?;
     let clock = MonotonicClock::start();
-    let workers = build(config, &policy, cores.workers.len(), clock.now())?;
+    let mut wires: Vec<Wire> = config.wires.iter().map(|wire| Wire::new(config, wire)).collect();
+    let mut pairs = Vec::new();
+    for (number, wire) in wires.iter_mut().enumerate() {
+        pairs.push((number, wire.open(clock.now())?));
+    }
     if !core_affinity::set_for_current(cores.control) {
         tracing::warn!("could not pin control to core {}", cores.control.id);
     }
-    let start = clock.now();
-    let threads: Vec<_> = workers
-        .into_iter()
-        .zip(&cores.workers)
-        .enumerate()
-        .map(|(i, (worker, core))| spawn(i, worker, *core, clock, stop))
-        .collect::<Result<_, _>>()?;
-    tracing::info!(inside = config.wire.inside, outside = config.wire.outside, "forwarding");
-    let workers: Vec<XdpWorker> =
-        threads.into_iter().map(|thread| thread.join().expect("a worker that panics aborts the process")).collect();
-    Ok(close(workers, &clock, start))
-}
-
-struct Placement {
-    control: CoreId,
-    workers: Vec<CoreId>,
-}
-
-/// The cores that the policy means, as far as this process may use them.
-fn place(config: &Config) -> Result<Placement, Error> {
-    let available = core_affinity::get_core_ids().unwrap_or_default();
-    // What this process inherited is where it starts, not where it may go: whoever names a core means it.
-    let find = |wanted: usize| {
-        let core = CoreId { id: wanted };
-        let trial = thread::spawn(move || core_affinity::set_for_current(core));
-        if trial.join().unwrap_or(false) {
-            return Ok(core);
-        }
-        Err(Error::NoSuchCore { wanted, available: available.iter().map(|core| core.id).collect() })
-    };
-    let workers = match config.cores.workers_of(available.len()) {
-        Workers::One(core) => vec![find(core)?],
-        Workers::Split { ingress, egress } => vec![find(ingress)?, find(egress)?],
-    };
-    Ok(Placement { control: find(config.cores.control)?, workers })
-}
-
-/// Opens the wire and divides it among the workers: all to one, or ingress to the first and egress to the second.
-fn build(config: &Config, policy: &Arc<Policy>, workers: usize, now: Nanos) -> Result<Vec<XdpWorker>, Error> {
-    let queued: u32 = policy.trees.iter().map(|tree| tree.max_frames).sum();
-    let options = Options { egress_frames: queued + (BANDS * RING) as u32, ..Options::default() };
-    let opened = Wire::open(&config.wire.inside, &config.wire.outside, &options)?;
-
-    let (mut homes, mut returns) = homes(opened.frames, 1, 1);
-    let (home, returns) = (homes.remove(0), returns.remove(0));
-    let (sender, receiver) = bands(RING);
-    let rx: Vec<(Side, XdpRx)> = Side::BOTH
-        .into_iter()
-        .zip(opened.rx)
-        .flat_map(|(side, queues)| queues.into_iter().map(move |queue| (side, queue)))
-        .collect();
-    let judge = Judge::new(FlowTable::new(FLOWS), Arc::clone(policy));
-    let ingress = Ingress::new(Arc::clone(&opened.table), rx, home, sender, judge);
-    let max_frame = opened.mtu.map(|mtu| mtu + LINK_HEADER);
-    let egress = Egress::new(opened.table, receiver, returns, opened.tx, max_frame, policy, now);
-
-    let spin = config.cores.idle == config::Idle::Spin;
-    let bed = |fds: Vec<_>| Idle::new(fds, spin).map_err(Error::Idle);
-    let ingress_bed = bed(ingress.fds().collect())?;
-    if workers == 1 {
-        return Ok(vec![Worker::new(Some(ingress), Some(egress), ingress_bed, None)]);
+    let spin = config.cores.idle == Idle::Spin;
+    let mut crew = Crew::new(cores.workers, wires.len(), spin, clock, orders.clone());
+    crew.dispatch(pairs)?;
+    for wire in &wires {
+        tracing::info!("wire {}: forwarding", wire.name());
     }
-    let egress_bed = bed(Vec::new())?;
-    let bell = egress_bed.bell();
-    Ok(vec![
-        Worker::new(Some(ingress), None, ingress_bed, Some(bell)),
-        Worker::new(None, Some(egress), egress_bed, None),
-    ])
+    let mut control =
+        Control { clock, wires, crew, published, seq: 0, asked: None, due: Nanos::ZERO, retry: Nanos::ZERO };
+    while !orders.stop.load(Ordering::Relaxed) {
+        control.tick()?;
+        thread::sleep(TICK);
+    }
+    Ok(control.stop())
 }
 
-fn spawn(
-    index: usize,
-    worker: XdpWorker,
-    core: CoreId,
+/// Everything that control looks after.
+struct Control<'p> {
     clock: MonotonicClock,
-    stop: &Arc<AtomicBool>,
-) -> Result<thread::JoinHandle<XdpWorker>, Error> {
-    let stop = Arc::clone(stop);
-    thread::Builder::new()
-        .name(format!("worker-{index}"))
-        .spawn(move || {
-            if !core_affinity::set_for_current(core) {
-                tracing::warn!("could not pin a worker to core {}", core.id);
-            }
-            // On Linux this is the calling thread's own priority: whatever else runs on the core waits for the frames.
-            if let Err(error) = rustix::process::setpriority_process(None, HIGHEST_PRIORITY) {
-                tracing::warn!("could not raise a worker's priority, so other programs may delay frames: {error}");
-            }
-            worker.run(&clock, &stop)
-        })
-        .map_err(Error::Thread)
+    wires: Vec<Wire>,
+    crew: Crew,
+    published: &'p Published,
+    /// The number of the last snapshot.
+    seq: u64,
+    /// When the workers were asked, until all have answered or had the time to.
+    asked: Option<Nanos>,
+    /// When they are to be asked next.
+    due: Nanos,
+    /// When wires whose ports are gone are to be tried next.
+    retry: Nanos,
 }
 
-/// Lets the queues run empty for a moment, drops what is left, and takes the last account.
-fn close(workers: Vec<XdpWorker>, clock: &MonotonicClock, start: Nanos) -> Snapshot {
-    let (mut ingress, mut egress) = (None, None);
-    for worker in workers {
-        ingress = worker.ingress.or(ingress);
-        egress = worker.egress.or(egress);
+impl Control<'_> {
+    fn tick(&mut self) -> Result<(), Error> {
+        let now = self.clock.now();
+        let gone: Vec<usize> = (0..self.wires.len()).filter(|wire| !self.wires[*wire].look_after(now)).collect();
+        if !gone.is_empty() {
+            self.close(&gone)?;
+        }
+        if now >= self.retry {
+            self.retry = now + RETRY;
+            self.reopen()?;
+        }
+        self.take_snapshot(now);
+        Ok(())
     }
-    let (mut ingress, mut egress) = (ingress.expect("one worker has ingress"), egress.expect("one worker has egress"));
-    let stopped = clock.now();
-    let is_empty = |egress: &Egress<XdpTx>| egress.rings_empty() && egress.queued() + egress.in_transmit() == 0;
-    while clock.now().since(stopped) < DRAIN && !is_empty(&egress) {
-        egress.turn(clock.now(), clock);
+
+    /// Closes wires whose ports have disappeared; the others go on.
+    fn close(&mut self, gone: &[usize]) -> Result<(), Error> {
+        let (closed, kept): (Vec<_>, Vec<_>) =
+            self.crew.recall().into_iter().partition(|(wire, _)| gone.contains(wire));
+        for (number, pair) in closed {
+            let wire = &mut self.wires[number];
+            wire.close(pair, self.clock.now(), &self.clock);
+            wire.is_now(WireState::Waiting);
+            tracing::warn!("wire {}: a port has disappeared; waiting for it to come back", wire.name());
+        }
+        self.crew.dispatch(kept)
     }
-    egress.stop();
-    ingress.collect();
-    Snapshot::take(&ingress, &egress, stopped.since(start))
+
+    /// Opens the wires whose ports have come back.
+    fn reopen(&mut self) -> Result<(), Error> {
+        let mut opened = Vec::new();
+        for (number, wire) in self.wires.iter_mut().enumerate().filter(|(_, wire)| !wire.is_open()) {
+            match wire.open(self.clock.now()) {
+                Ok(pair) => {
+                    tracing::info!("wire {}: forwarding again", wire.name());
+                    opened.push((number, pair));
+                }
+                Err(error) => tracing::debug!("wire {}: {error}", wire.name()),
+            }
+        }
+        if opened.is_empty() {
+            return Ok(());
+        }
+        opened.extend(self.crew.recall());
+        self.crew.dispatch(opened)
+    }
+
+    /// Asks when it is time to, and publishes when the answers are there or overdue.
+    fn take_snapshot(&mut self, now: Nanos) {
+        let Some(asked) = self.asked else {
+            if now >= self.due {
+                self.wires.iter_mut().for_each(Wire::ask);
+                (self.asked, self.due) = (Some(now), now + SNAPSHOT);
+            }
+            return;
+        };
+        // Every wire is looked at, whatever the one before it has said.
+        let silent: Vec<usize> = (0..self.wires.len()).filter(|wire| !self.wires[*wire].has_answered(now)).collect();
+        if silent.is_empty() || now.since(asked) > ANSWER {
+            self.asked = None;
+            silent.into_iter().for_each(|wire| self.wires[wire].is_now(WireState::Stalled));
+            self.publish(now);
+        }
+    }
+
+    fn publish(&mut self, now: Nanos) -> Arc<Snapshot> {
+        self.seq += 1;
+        let wires = self.wires.iter().map(|wire| wire.account().clone()).collect();
+        let snapshot = Arc::new(Snapshot { seq: self.seq, seconds: now.as_secs_f64(), wires });
+        self.published.store(Arc::clone(&snapshot));
+        snapshot
+    }
+
+    /// Leaves the wires to the kernel's bridge, lets the queues run empty for a moment, and takes the last account.
+    fn stop(mut self) -> Snapshot {
+        self.wires.iter().for_each(Wire::mute);
+        self.wires.iter_mut().for_each(Wire::mend);
+        let clock = self.clock;
+        let mut pairs = self.crew.recall();
+        let span = clock.now();
+        // All at once: the time is for each of them.
+        thread::scope(|scope| {
+            for (_, Pair { ingress, egress }) in &mut pairs {
+                scope.spawn(move || drain(ingress, egress, &clock, DRAIN));
+            }
+        });
+        for (wire, mut pair) in pairs {
+            self.wires[wire].last_account(&mut pair, clock.now(), span);
+        }
+        self.wires.iter_mut().for_each(|wire| wire.is_now(WireState::Stopped));
+        Arc::unwrap_or_clone(self.publish(span))
+    }
 }

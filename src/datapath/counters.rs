@@ -18,6 +18,13 @@ pub const CLASSES: usize = Class::ALL.len();
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
+/// A copy has a writer of its own: whoever keeps it.
+impl Clone for Count {
+    fn clone(&self) -> Count {
+        Count(AtomicU64::new(self.read()))
+    }
+}
+
 impl Count {
     /// Adds `n`; only the owning half may call it.
     #[inline]
@@ -32,7 +39,7 @@ impl Count {
 }
 
 /// Frames and their bytes on the wire, without overhead.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Traffic {
     frames: Count,
     bytes: Count,
@@ -81,29 +88,39 @@ impl std::iter::Sum for Volume {
 pub type PerClass<T> = [[T; CLASSES]; 2];
 
 /// Frames dropped, by class slot, side at which they came in, and reason.
-#[derive(Debug, Default)]
-pub struct Drops(PerClass<[Count; DropReason::ALL.len()]>);
+#[derive(Clone, Debug, Default)]
+pub struct Drops(PerClass<[Traffic; DropReason::ALL.len()]>);
 
 impl Drops {
-    /// Counts one frame.
+    /// Counts one frame of `bytes`.
     #[inline]
-    pub fn add(&self, side: Side, class: u8, reason: DropReason) {
-        self.0[side as usize][usize::from(class)][reason as usize].add(1);
+    pub fn add(&self, side: Side, class: u8, reason: DropReason, bytes: u32) {
+        self.0[side as usize][usize::from(class)][reason as usize].add(1, u64::from(bytes));
+    }
+
+    /// What came in at `side` and was dropped with this class and reason.
+    pub fn volume(&self, side: Side, class: usize, reason: DropReason) -> Volume {
+        self.0[side as usize][class][reason as usize].read()
     }
 
     /// The frames that came in at `side` and were dropped with this class and reason.
     pub fn read(&self, side: Side, class: usize, reason: DropReason) -> u64 {
-        self.0[side as usize][class][reason as usize].read()
+        self.volume(side, class, reason).frames
+    }
+
+    /// What came in at `side` and was dropped with this class, for whatever reason.
+    pub fn of_class(&self, side: Side, class: usize) -> Volume {
+        self.0[side as usize][class].iter().map(Traffic::read).sum()
     }
 
     /// All frames dropped.
     pub fn total(&self) -> u64 {
-        self.0.iter().flatten().flatten().map(Count::read).sum()
+        self.0.iter().flatten().flatten().map(|traffic| traffic.read().frames).sum()
     }
 }
 
 /// What an ingress half has seen. Sides are those at which frames came in.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[repr(align(128))]
 pub struct IngressCounts {
     /// Frames taken from each port.
@@ -118,6 +135,8 @@ pub struct IngressCounts {
     pub flow_misses: Count,
     /// Records of flows that nobody took in time.
     pub records_lost: Count,
+    /// Times that this half had not turned for so long that it dropped everything it held.
+    pub stalls: Count,
 }
 
 impl IngressCounts {
@@ -138,11 +157,11 @@ impl IngressCounts {
 }
 
 /// What an egress half has seen. Sides are those at which frames came *in*; a frame leaves by the opposite one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[repr(align(128))]
 pub struct EgressCounts {
     /// Frames taken from the priority rings.
-    pub popped: Count,
+    pub popped: PerClass<Traffic>,
     /// Frames handed to the ports.
     pub submitted: PerClass<Traffic>,
     /// Frames that the ports are done with.
@@ -153,9 +172,24 @@ pub struct EgressCounts {
     pub dropped: Drops,
     /// Turns made; whoever feeds this half looks here whether it lives.
     pub turns: Count,
+    /// Times that this half had not turned for so long that it dropped everything it held.
+    pub stalls: Count,
 }
 
 impl EgressCounts {
+    /// All frames popped.
+    pub fn frames_popped(&self) -> u64 {
+        self.popped.iter().flatten().map(|traffic| traffic.read().frames).sum()
+    }
+
+    /// What is in the queues, of a class that came in at `side`; exact at a turn's end.
+    pub fn queued(&self, side: Side, class: usize) -> Volume {
+        let popped = self.popped[side as usize][class].read();
+        let mut gone = self.submitted[side as usize][class].read();
+        gone += self.dropped.of_class(side, class);
+        Volume { frames: popped.frames - gone.frames, bytes: popped.bytes - gone.bytes }
+    }
+
     /// All frames submitted.
     pub fn frames_submitted(&self) -> u64 {
         self.submitted.iter().flatten().map(|traffic| traffic.read().frames).sum()
@@ -164,7 +198,7 @@ impl EgressCounts {
     /// At a turn's end: popped = submitted + dropped + queued, and submitted − completed − abandoned = in transmit.
     pub fn balanced(&self, queued: u64, in_transmit: u64) -> bool {
         let submitted = self.frames_submitted();
-        self.popped.read() == submitted + self.dropped.total() + queued
+        self.frames_popped() == submitted + self.dropped.total() + queued
             && submitted - self.completed.read() - self.abandoned.read() == in_transmit
     }
 }

@@ -6,13 +6,21 @@ use super::bands::{BANDS, BandReceiver};
 use super::counters::EgressCounts;
 use super::drop::DropReason;
 use super::policy::Policy;
+use super::report::{Desk, EgressReport};
 use super::sojourn::Sojourn;
+use super::stages::{STAGES as COUNT, Stopwatch};
 use super::worker::STALL;
 use crate::frame::{BURST, Burst, Frame, Owner, Returns, Side, Table};
 use crate::port::Tx;
 use crate::qos::{Refusal, Tree};
 use crate::time::Clock;
 use crate::units::{Nanos, Rate};
+
+/// What this half does with a burst, in order.
+pub const STAGES: [&str; COUNT] = ["queue", "shape", "transmit"];
+const QUEUE: usize = 0;
+const SHAPE: usize = 1;
+const TRANSMIT: usize = 2;
 
 /// The most frames taken from the rings in one turn; bounds the turn, not the throughput.
 const DRAIN: usize = 8 * BURST;
@@ -30,6 +38,10 @@ pub struct Egress<T> {
     ways_out: [WayOut<T>; 2],
     counts: Arc<EgressCounts>,
     sojourn: Sojourn,
+    /// When the last turn began.
+    turned: Option<Nanos>,
+    watch: Stopwatch,
+    desk: Option<Desk<EgressReport>>,
 }
 
 /// One direction: a tree and the port behind it.
@@ -43,10 +55,12 @@ struct WayOut<T> {
     depth: usize,
     /// The port had no room for the next frame: what comes next is a completion, whatever the tree would let go.
     full: bool,
+    /// Frames in a port that has disappeared: nobody waits for them any more.
+    lost: u32,
 }
 
 /// What an egress half has to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Agenda {
     /// Frames that moved in this turn.
     pub moved: usize,
@@ -54,6 +68,15 @@ pub struct Agenda {
     pub departure: Option<Nanos>,
     /// Frames are in a port, whose completion nobody announces.
     pub in_transmit: bool,
+}
+
+impl Agenda {
+    /// What this half and another have to do next, together.
+    pub(super) fn add(&mut self, other: Agenda) {
+        self.moved += other.moved;
+        self.departure = self.departure.into_iter().chain(other.departure).min();
+        self.in_transmit |= other.in_transmit;
+    }
 }
 
 impl<T: Tx> Egress<T> {
@@ -70,9 +93,36 @@ impl<T: Tx> Egress<T> {
         let mut specs = policy.trees.iter().zip(max_frame);
         let ways_out = ports.map(|port| {
             let (spec, max_frame) = specs.next().expect("one tree for each port");
-            WayOut { tree: Tree::new(spec, now), port, max_frame, depth: transmit_depth(spec.link), full: false }
+            WayOut {
+                tree: Tree::new(spec, now),
+                port,
+                max_frame,
+                depth: transmit_depth(spec.link),
+                full: false,
+                lost: 0,
+            }
         });
-        Egress { table, bands, returns, ways_out, counts: Arc::default(), sojourn: Sojourn::default() }
+        Egress {
+            table,
+            bands,
+            returns,
+            ways_out,
+            counts: Arc::default(),
+            sojourn: Sojourn::default(),
+            turned: None,
+            watch: Stopwatch::new(STAGES),
+            desk: None,
+        }
+    }
+
+    /// Goes on with the counters of a predecessor that holds nothing any more.
+    pub fn with_counts(self, counts: Arc<EgressCounts>) -> Egress<T> {
+        Egress { counts, ..self }
+    }
+
+    /// Answers at `desk` when it is asked for a report.
+    pub fn answering(self, desk: Desk<EgressReport>) -> Egress<T> {
+        Egress { desk: Some(desk), ..self }
     }
 
     /// The half's counters.
@@ -92,7 +142,7 @@ impl<T: Tx> Egress<T> {
 
     /// Frames in the ports.
     pub fn in_transmit(&self) -> u64 {
-        self.ways_out.iter().map(|way| u64::from(way.port.in_flight())).sum()
+        self.ways_out.iter().map(WayOut::in_transmit).sum()
     }
 
     /// The port by which frames leave on `side`.
@@ -105,16 +155,27 @@ impl<T: Tx> Egress<T> {
         self.bands.is_empty()
     }
 
+    /// Whether no frame is in the rings, the queues or the ports.
+    pub fn is_empty(&self) -> bool {
+        self.rings_empty() && self.queued() + self.in_transmit() == 0
+    }
+
     /// Takes in what is done, queues what waits, and sends what may go. The turn is one of `now`; `clock` only tells
-    /// whether it has been held up so long that what it was to send must stay.
+    /// whether it has been held up so long that what it was to send must stay, and measures the stages of some turns.
     pub fn turn(&mut self, now: Nanos, clock: &impl Clock) -> Agenda {
-        let mut moved = self.complete(now);
-        moved += self.drain();
+        self.turned = Some(now);
+        let completed = self.complete(now);
+        self.watch.start(clock);
+        let mut moved = self.drain(now);
+        self.watch.lap(QUEUE, clock);
         for side in Side::BOTH {
             moved += self.send(side, now, clock);
         }
+        self.watch.stop(moved > 0);
+        self.counts.turns.add(1);
         debug_assert!(self.counts.balanced(self.queued(), self.in_transmit()), "{:?}", self.counts);
-        Agenda { moved, departure: self.next_departure(), in_transmit: self.in_transmit() > 0 }
+        self.answer(now);
+        Agenda { moved: completed + moved, departure: self.next_departure(), in_transmit: self.in_transmit() > 0 }
     }
 
     /// When the shaper lets the next frame go, if one waits and its port had room in the last turn.
@@ -147,22 +208,26 @@ impl<T: Tx> Egress<T> {
     }
 
     /// Takes frames from the rings: one burst of every band first, so that none starves, then the high bands first.
-    fn drain(&mut self) -> usize {
+    fn drain(&mut self, now: Nanos) -> usize {
         let Egress { table, bands, returns, ways_out, counts, .. } = self;
-        let mut enqueue = |mut frame: Frame| {
+        let mut drop = |frame: Frame, reason| {
+            let slot = table.slot(&frame);
+            counts.dropped.add(slot.side, slot.class, reason, slot.wire_len);
+            returns.send(table, frame, Owner::Egress);
+        };
+        let mut enqueue = |frame: Frame| {
             table.pass(&frame, Owner::Ring, Owner::Egress);
-            let slot = table.slot_mut(&mut frame);
+            let slot = table.slot(&frame);
+            counts.popped[slot.side as usize][usize::from(slot.class)].add(1, u64::from(slot.wire_len));
             let way = &mut ways_out[slot.side.opposite() as usize];
             if slot.wire_len > way.max_frame {
-                counts.dropped.add(slot.side, slot.class, DropReason::TooLong);
-                returns.send(table, frame, Owner::Egress);
-                return;
+                drop(frame, DropReason::TooLong);
+            } else if now.since(slot.arrived) > STALL {
+                // Rings are emptied every turn: it was in the hands of an ingress half that stalled before it pushed.
+                drop(frame, DropReason::StaleAfterStall);
+            } else {
+                way.tree.enqueue(table, frame, |frame, refusal| drop(frame, reason(refusal)));
             }
-            way.tree.enqueue(table, frame, |frame, refusal| {
-                let slot = table.slot(&frame);
-                counts.dropped.add(slot.side, slot.class, reason(refusal));
-                returns.send(table, frame, Owner::Egress);
-            });
         };
         let mut left = DRAIN;
         for band in 0..BANDS {
@@ -171,14 +236,12 @@ impl<T: Tx> Egress<T> {
         for band in 0..BANDS {
             left -= bands.drain(band, left, &mut enqueue);
         }
-        let taken = DRAIN - left;
-        counts.popped.add(taken as u64);
-        taken
+        DRAIN - left
     }
 
     /// Hands the port what the tree lets go and the port has room for.
     fn send(&mut self, side: Side, now: Nanos, clock: &impl Clock) -> usize {
-        let Egress { table, ways_out, counts, sojourn, .. } = self;
+        let Egress { table, ways_out, counts, sojourn, watch, .. } = self;
         let way = &mut ways_out[side as usize];
         let mut sent = 0;
         while sent < SEND {
@@ -196,12 +259,14 @@ impl<T: Tx> Egress<T> {
                 }
                 burst.push(frame);
             }
+            watch.lap(SHAPE, clock);
             let count = burst.len();
             if count == 0 {
                 break;
             }
             way.port.submit(table, now, &mut burst);
             assert!(burst.is_empty(), "a port takes as many frames as it said it has room for");
+            watch.lap(TRANSMIT, clock);
             sent += count;
             if count < room {
                 break;
@@ -209,31 +274,109 @@ impl<T: Tx> Egress<T> {
         }
         if way.port.in_flight() > 0 {
             way.port.flush(now + STALL, clock);
+            watch.lap(TRANSMIT, clock);
         }
         sent
     }
 
-    /// Drops everything that is still queued or waits in the rings; for the end, after the last turn.
-    pub fn stop(&mut self) {
+    /// Drops everything that this half holds if its last turn was so long ago that newer frames may have gone past it, and
+    /// begins anew with full buckets.
+    #[inline]
+    pub fn recover(&mut self, now: Nanos) {
+        if self.turned.is_some_and(|turned| now.since(turned) > STALL) {
+            self.counts.stalls.add(1);
+            self.drop_held(now, DropReason::StaleAfterStall);
+            for way in &mut self.ways_out {
+                way.tree.reset(now);
+            }
+        }
+    }
+
+    /// Drops everything that this half holds; for the end, after the last turn.
+    pub fn stop(&mut self, now: Nanos) {
+        self.drop_held(now, DropReason::Stopped);
+    }
+
+    /// Gives up what is in the ports, which have disappeared; for the end, after [`Egress::stop`]. The frames of ports that
+    /// keep them are not seen again: the table must go with the ports.
+    pub fn abandon(&mut self) {
+        for way in &mut self.ways_out {
+            self.counts.abandoned.add(way.in_transmit());
+            way.lost = way.port.in_flight();
+        }
+    }
+
+    /// Drops all that waits in the rings and queues, and takes back from the ports what they haven't begun to send. What
+    /// they have begun to send stays with them until it is done.
+    #[cold]
+    fn drop_held(&mut self, now: Nanos, reason: DropReason) {
+        self.complete(now);
+        self.recall();
         let Egress { table, bands, returns, ways_out, counts, .. } = self;
-        let mut drop_stopped = |frame: Frame| {
+        let mut drop = |frame: Frame| {
             let slot = table.slot(&frame);
-            counts.dropped.add(slot.side, slot.class, DropReason::Stopped);
+            counts.dropped.add(slot.side, slot.class, reason, slot.wire_len);
             returns.send(table, frame, Owner::Egress);
         };
         for band in 0..BANDS {
-            let waiting = bands.waiting(band);
-            let taken = bands.drain(band, waiting, |frame| {
+            bands.drain(band, bands.waiting(band), |frame| {
                 table.pass(&frame, Owner::Ring, Owner::Egress);
-                drop_stopped(frame);
+                let slot = table.slot(&frame);
+                counts.popped[slot.side as usize][usize::from(slot.class)].add(1, u64::from(slot.wire_len));
+                drop(frame);
             });
-            counts.popped.add(taken as u64);
         }
         for way in ways_out {
             while let Some(frame) = way.tree.take_any(table) {
-                drop_stopped(frame);
+                drop(frame);
             }
         }
+        debug_assert!(self.counts.balanced(self.queued(), self.in_transmit()), "{:?}", self.counts);
+    }
+
+    /// Sends home what the ports haven't begun to send.
+    fn recall(&mut self) {
+        let mut recalled = Burst::new();
+        for way in &mut self.ways_out {
+            loop {
+                way.port.recall(&mut recalled);
+                let count = recalled.len();
+                self.returns.send_burst(&self.table, &mut recalled, Owner::Transmit);
+                self.counts.abandoned.add(count as u64);
+                if count < BURST {
+                    break;
+                }
+            }
+            way.full = false;
+        }
+    }
+
+    /// Answers if this half is asked for a report.
+    #[inline]
+    fn answer(&mut self, now: Nanos) {
+        if let Some(mut report) = self.desk.as_mut().and_then(Desk::question) {
+            self.report(&mut report, now);
+            self.desk.as_mut().expect("who asks has a desk").answer(report);
+        }
+    }
+
+    /// Fills in `report`, whose histograms change places with this half's.
+    pub fn report(&mut self, report: &mut EgressReport, now: Nanos) {
+        report.at = now;
+        report.counts = EgressCounts::clone(&self.counts);
+        for side in Side::BOTH {
+            report.queued[side as usize] = std::array::from_fn(|class| report.counts.queued(side, class));
+            report.in_transmit[side as usize] = self.ways_out[side as usize].in_transmit();
+        }
+        std::mem::swap(&mut report.sojourn, &mut self.sojourn);
+        std::mem::swap(&mut report.stages, &mut self.watch.stages);
+    }
+}
+
+impl<T: Tx> WayOut<T> {
+    /// Frames in the port.
+    fn in_transmit(&self) -> u64 {
+        u64::from(self.port.in_flight() - self.lost)
     }
 }
 

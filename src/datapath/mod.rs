@@ -9,6 +9,10 @@ pub mod drop;
 pub mod counters;
 // How long frames stayed.
 pub mod sojourn;
+// What the stages of a turn cost.
+pub mod stages;
+// What a half tells about itself, and how it is asked.
+pub mod report;
 // What the datapath is told to do; immutable.
 pub mod policy;
 // The lock-free priority rings between the halves.
@@ -19,6 +23,8 @@ pub mod judge;
 pub mod ingress;
 // Ring to port.
 pub mod egress;
+// The end of a wire.
+pub mod drain;
 // A thread that turns the halves.
 pub mod worker;
 // How a worker waits for work.

@@ -9,7 +9,7 @@ use crate::units::Nanos;
 const LONGEST: Nanos = Nanos(60_000_000_000);
 
 /// Histograms from receipt to transmission with two significant digits; memory is fixed when made.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sojourn {
     classes: [Histogram<u64>; CLASSES],
 }
@@ -19,6 +19,18 @@ impl Sojourn {
     #[inline]
     pub fn record(&mut self, class: u8, span: Nanos) {
         self.classes[usize::from(class)].saturating_record(span.0.max(1));
+    }
+
+    /// Adds what `other` has counted.
+    pub fn merge(&mut self, other: &Sojourn) {
+        for (mine, other) in self.classes.iter_mut().zip(&other.classes) {
+            mine.add(other).expect("all have the same bounds");
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.classes.iter_mut().for_each(Histogram::reset);
     }
 
     /// The histogram of a class slot, in nanoseconds.

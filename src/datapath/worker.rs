@@ -1,4 +1,4 @@
-//! A thread that turns the halves: both on one core, or one each on two.
+//! A thread that turns halves: both of a wire, those of several wires, or one each on two cores.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,27 +17,36 @@ pub const STALL: Nanos = Nanos::from_millis(80);
 /// How often a port that holds frames is looked at when nothing else happens: nobody announces completions.
 const COMPLETION_CHECK: Nanos = Nanos::from_micros(200);
 
-/// One or both halves of a wire, and the bed of the thread that turns them.
+/// The halves that one thread turns, and the thread's bed.
 #[derive(Debug)]
 pub struct Worker<R, T> {
-    /// The receiving half, if it is this worker's.
-    pub ingress: Option<Ingress<R>>,
-    /// The transmitting half, if it is this worker's.
-    pub egress: Option<Egress<T>>,
+    /// The receiving halves; each with the bell of the worker that has its egress half, if that is another.
+    pub ingresses: Vec<(Ingress<R>, Option<Bell>)>,
+    /// The transmitting halves.
+    pub egresses: Vec<Egress<T>>,
     idle: Idle,
-    /// Rung after each turn that pushed frames for another worker's egress.
-    ring_after_push: Option<Bell>,
+    /// Builds for development can be told to fail, to see what becomes of the wire.
+    #[cfg(debug_assertions)]
+    fault: Arc<AtomicBool>,
 }
 
 impl<R: Rx, T: Tx> Worker<R, T> {
-    /// A worker over the halves it is given; `ring_after_push` wakes the worker that has the egress half, if it is another.
-    pub fn new(
-        ingress: Option<Ingress<R>>,
-        egress: Option<Egress<T>>,
-        idle: Idle,
-        ring_after_push: Option<Bell>,
-    ) -> Worker<R, T> {
-        Worker { ingress, egress, idle, ring_after_push }
+    /// A worker over the halves it is given, of which there may be none of either kind. The bell beside an ingress half
+    /// wakes the worker that has its egress half, if that is another.
+    pub fn new(ingresses: Vec<(Ingress<R>, Option<Bell>)>, egresses: Vec<Egress<T>>, idle: Idle) -> Worker<R, T> {
+        Worker {
+            ingresses,
+            egresses,
+            idle,
+            #[cfg(debug_assertions)]
+            fault: Arc::default(),
+        }
+    }
+
+    /// Panics in the turn after `fault` is set. Release builds know no such thing.
+    #[cfg(debug_assertions)]
+    pub fn failing_on(self, fault: Arc<AtomicBool>) -> Worker<R, T> {
+        Worker { fault, ..self }
     }
 
     /// Turns until `stop` is set, then gives the halves back as they are.
@@ -55,7 +64,7 @@ impl<R: Rx, T: Tx> Worker<R, T> {
                 continue;
             }
             self.idle.announce();
-            if let Some(ingress) = &mut self.ingress {
+            for (ingress, _) in &mut self.ingresses {
                 ingress.before_sleep();
             }
             // Look once more: what came before the announcement rang no bell.
@@ -71,24 +80,26 @@ impl<R: Rx, T: Tx> Worker<R, T> {
         self
     }
 
-    /// One turn of what this worker has.
+    /// One turn of what this worker has. Whatever a stall has made stale goes before any port hears that it is served.
     #[inline]
     fn turn(&mut self, now: Nanos, clock: &impl Clock) -> Agenda {
-        let mut agenda = Agenda { moved: 0, departure: None, in_transmit: false };
-        if let Some(ingress) = &mut self.ingress {
-            let received = ingress.turn(now);
+        #[cfg(debug_assertions)]
+        assert!(!self.fault.load(Ordering::Relaxed), "the fault that was asked for");
+        self.ingresses.iter_mut().for_each(|(ingress, _)| ingress.recover(now));
+        self.egresses.iter_mut().for_each(|egress| egress.recover(now));
+        let mut agenda = Agenda::default();
+        for (ingress, bell) in &mut self.ingresses {
+            ingress.beat(now);
+            let received = ingress.turn(now, clock);
             agenda.moved += received;
             if received > 0
-                && let Some(bell) = &self.ring_after_push
+                && let Some(bell) = bell
             {
                 bell.ring();
             }
         }
-        if let Some(egress) = &mut self.egress {
-            let own = egress.turn(now, clock);
-            agenda.moved += own.moved;
-            agenda.departure = own.departure;
-            agenda.in_transmit = own.in_transmit;
+        for egress in &mut self.egresses {
+            agenda.add(egress.turn(now, clock));
         }
         agenda
     }

@@ -53,6 +53,11 @@ impl Bucket {
         self.rate
     }
 
+    /// Fills the bucket, whatever it held or owed.
+    pub fn fill(&mut self, now: Nanos) {
+        (self.level, self.updated) = (self.burst, now);
+    }
+
     /// Earns what is due since the last refill. Time that stands still or goes back earns nothing.
     #[inline]
     pub fn refill(&mut self, now: Nanos) {

@@ -36,6 +36,14 @@ impl Leaf {
         }
     }
 
+    /// Fills the buckets and forgets whose turn it was; the queue stays.
+    pub(super) fn reset(&mut self, now: Nanos) {
+        for bucket in [&mut self.guarantee, &mut self.ceiling].into_iter().flatten() {
+            bucket.fill(now);
+        }
+        self.deficit = 0;
+    }
+
     /// Whether the queue holds more than it may; a single frame it may always hold.
     #[inline]
     pub(super) fn is_full(&self) -> bool {

@@ -138,6 +138,16 @@ impl Tree {
         }
     }
 
+    /// Begins anew, as if just built: all buckets full, and the turn with the first leaf. What is queued stays.
+    pub fn reset(&mut self, now: Nanos) {
+        if let Some(link) = &mut self.link {
+            link.reset(now);
+        }
+        self.leaves.iter_mut().for_each(|leaf| leaf.reset(now));
+        self.groups.iter_mut().for_each(|group| group.turn = group.members.trailing_zeros() as u8);
+        self.standing = Standing::default();
+    }
+
     /// The frames that the tree holds.
     pub fn frames(&self) -> u32 {
         self.frames

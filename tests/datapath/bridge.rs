@@ -9,7 +9,7 @@ use tidegate::flow::FlowTable;
 use tidegate::frame::{Owner, Side, Table, homes};
 use tidegate::port::sim::{Cable, Delivery, SimRx, SimTx};
 use tidegate::port::{Line, Rx, Tx};
-use tidegate::telemetry::Snapshot;
+use tidegate::telemetry::{Account, Times};
 use tidegate::units::Nanos;
 
 use crate::traffic::Offer;
@@ -17,7 +17,8 @@ use crate::traffic::Offer;
 /// The policy that `text` means, below the names of the interfaces.
 pub(crate) fn policy(text: &str) -> Policy {
     let text = format!("[[wire]]\ninside = \"a\"\noutside = \"b\"\n{text}");
-    compile::policy(&config::from_str("test.toml", &text).unwrap_or_else(|errors| panic!("{errors}")), 1)
+    let config = config::from_str("test.toml", &text).unwrap_or_else(|errors| panic!("{errors}"));
+    compile::policy(&config, &config.wires[0], 1)
 }
 
 /// How large everything is.
@@ -92,7 +93,7 @@ impl Bridge {
                     *fed = at;
                 }
             }
-            while self.ingress.turn(self.now) + self.egress.turn(self.now, &self.now).moved > 0 {}
+            while self.ingress.turn(self.now, &self.now) + self.egress.turn(self.now, &self.now).moved > 0 {}
             for side in Side::BOTH {
                 while let Some(delivery) = self.cables_out[side as usize].pop(Nanos::MAX) {
                     left(side, delivery);
@@ -110,8 +111,8 @@ impl Bridge {
     }
 
     /// The account of a bridge in which nothing moves any more; see [`settled`].
-    pub(crate) fn settled(mut self) -> Snapshot {
-        settled(&self.table, &mut self.ingress, &self.egress, self.now)
+    pub(crate) fn settled(mut self) -> Account {
+        settled(&self.table, &mut self.ingress, &mut self.egress, self.now)
     }
 }
 
@@ -121,11 +122,11 @@ impl Bridge {
 pub(crate) fn settled<R: Rx, T: Tx>(
     table: &Table,
     ingress: &mut Ingress<R>,
-    egress: &Egress<T>,
+    egress: &mut Egress<T>,
     span: Nanos,
-) -> Snapshot {
+) -> Account {
     ingress.collect();
-    let account = Snapshot::take(ingress, egress, span);
+    let account = Account::take(ingress, egress, &mut Times::default(), span, span);
     assert_eq!((egress.queued(), egress.in_transmit(), egress.rings_empty()), (0, 0, true), "{account}");
     assert_eq!(account.balance.unexplained(), 0, "{account}");
     assert_eq!(account.balance.received, account.balance.completed + account.balance.dropped, "{account}");

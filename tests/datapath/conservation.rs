@@ -3,7 +3,7 @@
 use tidegate::frame::Side;
 use tidegate::port::Line;
 use tidegate::port::sim::SimTx;
-use tidegate::telemetry::Snapshot;
+use tidegate::telemetry::Account;
 use tidegate::units::{Nanos, Rate};
 
 use crate::bridge::{Bridge, Size, policy};
@@ -28,7 +28,7 @@ fn clumps(side: Side, seed: u64, count: u64, quiet: impl Fn(Nanos) -> bool) -> i
 }
 
 /// Too much for everything: an arena, rings, queues and lines that are all too small, and a line that loses.
-fn soak(seed: u64, count: u64) -> Snapshot {
+fn soak(seed: u64, count: u64) -> Account {
     // Two of the sixteen clients are only observed.
     let observed = "[[subscriber]]\nname = \"o\"\naddresses = [\"10.0.0.2/31\"]\nmode = \"observe\"";
     let mut policy = policy(&format!("download = \"80mbit\"\nupload = \"40mbit\"\n{observed}"));
@@ -90,9 +90,10 @@ fn every_frame_comes_home_after_a_stop_in_the_middle() {
         let [mut inside, mut outside] = Side::BOTH.map(|side| clumps(side, seed, 100_000, |_| false));
         bridge.run([&mut inside, &mut outside], Nanos::from_millis(100 + seed), |_, _| ());
         // What has arrived by then is pushed, and nobody pops it.
-        bridge.ingress.turn(bridge.now + Nanos::from_millis(1));
+        let now = bridge.now + Nanos::from_millis(1);
+        bridge.ingress.turn(now, &now);
         assert!(bridge.egress.queued() > 0 && bridge.egress.in_transmit() > 0);
-        bridge.egress.stop();
+        bridge.egress.stop(now);
         let agenda = bridge.egress.turn(Nanos::MAX, &Nanos::MAX);
         assert_eq!((agenda.departure, agenda.in_transmit), (None, false));
         let account = bridge.settled();

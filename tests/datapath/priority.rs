@@ -90,14 +90,14 @@ fn the_last_band_gets_a_burst_of_every_turn() {
         bridge.cables_in[Side::Inside as usize].push(Nanos(n), &talk.frame(Side::Inside, 100, n));
     }
     bridge.now = Nanos(2_000);
-    while bridge.ingress.turn(bridge.now) > 0 {}
+    while bridge.ingress.turn(bridge.now, &bridge.now) > 0 {}
     let sent = |bridge: &Bridge, class: Class| {
         let counts = bridge.egress.counts();
         counts.submitted[Side::Inside as usize][usize::from(class.slot())].read().frames
     };
     bridge.egress.turn(bridge.now, &bridge.now);
     let (voice, background) = (sent(&bridge, Class::Voice), sent(&bridge, Class::Background));
-    assert_eq!(bridge.egress.counts().popped.read(), voice + background);
+    assert_eq!(bridge.egress.counts().frames_popped(), voice + background);
     assert_eq!(background, BURST as u64, "and {voice} of voice");
     assert!(voice > 4 * background, "{voice}, {background}");
     bridge.run([&mut std::iter::empty(), &mut std::iter::empty()], Nanos::MAX, |_, _| ());

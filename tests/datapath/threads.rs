@@ -114,8 +114,8 @@ impl Running {
         let bell = beds[1].bell();
         let [ingress_bed, egress_bed] = beds;
         let workers = [
-            Worker::new(Some(ingress), None, ingress_bed, Some(bell)),
-            Worker::new(None, Some(egress), egress_bed, None),
+            Worker::new(vec![(ingress, Some(bell))], Vec::new(), ingress_bed),
+            Worker::new(Vec::new(), vec![egress], egress_bed),
         ];
         let stop = Arc::new(AtomicBool::new(false));
         let threads = workers.map(|worker| {
@@ -131,15 +131,16 @@ impl Running {
     }
 
     /// Stops both workers, lets the queues run empty, and checks that every frame is home.
-    fn finish(self) -> tidegate::telemetry::Snapshot {
+    fn finish(self) -> tidegate::telemetry::Account {
         self.stop.store(true, Ordering::Relaxed);
         let [ingress, egress] = self.threads.map(|thread| thread.join().expect("the worker ends in peace"));
-        let (mut ingress, mut egress) = (ingress.ingress.unwrap(), egress.egress.unwrap());
-        while ingress.turn(self.clock.now()) > 0 {}
+        let (mut ingresses, mut egresses) = (ingress.ingresses, egress.egresses);
+        let (mut ingress, mut egress) = (ingresses.remove(0).0, egresses.remove(0));
+        while ingress.turn(self.clock.now(), &self.clock) > 0 {}
         while egress.turn(self.clock.now(), &self.clock).moved > 0 {}
-        egress.stop();
+        egress.stop(self.clock.now());
         egress.turn(self.clock.now(), &self.clock);
-        settled(&self.table, &mut ingress, &egress, self.clock.now())
+        settled(&self.table, &mut ingress, &mut egress, self.clock.now())
     }
 }
 

@@ -35,6 +35,9 @@ pub(crate) struct Forwarder {
     pub(crate) received: [Vec<u64>; 2],
     pub(crate) programs: [Program; 2],
     pub(crate) mode: Mode,
+    /// A flush comes before this, or too late.
+    pub(crate) latest: Nanos,
+    max_in_flight: u32,
 }
 
 impl Forwarder {
@@ -52,6 +55,8 @@ impl Forwarder {
             waiting: Default::default(),
             programs: wire.programs,
             mode: wire.mode,
+            latest: Nanos::MAX,
+            max_in_flight: options.max_in_flight,
         };
         forwarder.turn();
         forwarder
@@ -67,6 +72,11 @@ impl Forwarder {
         self.home.collect();
     }
 
+    /// Says that every queue is served, whether it is or not.
+    pub(crate) fn beat(&mut self) {
+        self.rx.iter_mut().flatten().for_each(Rx::beat);
+    }
+
     fn receive(&mut self, side: Side) {
         let (from, to) = (side as usize, side.opposite() as usize);
         for (rx, received) in self.rx[from].iter_mut().zip(&mut self.received[from]) {
@@ -78,6 +88,7 @@ impl Forwarder {
                 self.waiting[to].push_back(frame);
             }
             rx.refill(&self.table, &mut self.home);
+            rx.beat();
         }
     }
 
@@ -92,11 +103,29 @@ impl Forwarder {
         for frame in burst.into_iter().rev() {
             waiting.push_front(frame);
         }
-        tx.flush(Nanos::MAX, &Nanos::ZERO);
+        assert!(tx.in_flight() <= self.max_in_flight, "{tx:?}");
+        tx.flush(self.latest, &Nanos::ZERO);
         let mut burst = Burst::new();
         tx.complete(&self.table, Nanos::ZERO, &mut burst);
         for frame in burst {
             self.returns.send(&self.table, frame, Owner::Transmit);
+        }
+    }
+
+    /// Takes back what a port hasn't begun to send, oldest first, and sends it home.
+    pub(crate) fn recall(&mut self, side: Side) -> Vec<u32> {
+        let mut recalled = Vec::new();
+        loop {
+            let mut burst = Burst::new();
+            self.tx[side as usize].recall(&mut burst);
+            if burst.is_empty() {
+                self.home.collect();
+                return recalled;
+            }
+            for frame in burst {
+                recalled.push(frame.index());
+                self.returns.send(&self.table, frame, Owner::Transmit);
+            }
         }
     }
 

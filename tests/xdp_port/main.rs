@@ -4,6 +4,8 @@
 mod lab;
 // A datapath of a few lines.
 mod forwarder;
+// Who gets the frames of a port: the socket of a queue that is served, or the kernel.
+mod beat;
 // What passes, and what is counted when it doesn't.
 mod forwarding;
 // What is changed on the interfaces, and that it is undone.

@@ -3,7 +3,7 @@
 use std::env;
 use std::process::Command;
 
-use tidegate::port::xdp::{Error, Options, OptionsError, Wire, detach};
+use tidegate::port::xdp::{Error, Options, OptionsError, QUEUES_MAX, Wire, detach};
 
 use crate::forwarder::small;
 use crate::lab::{in_lab, run};
@@ -52,6 +52,16 @@ fn an_mtu_whose_frames_do_not_fit_a_chunk() {
 }
 
 #[test]
+fn more_receive_queues_than_a_program_tells_apart() {
+    in_lab(QUEUES_MAX + 1, || {
+        run("ethtool", &format!("-L port0 rx {}", QUEUES_MAX + 1));
+        let error = refusal("port0", "port1", &small());
+        assert!(matches!(error, Error::Queues { queues: 65, .. }), "{error}");
+        assert!(error.to_string().contains("ethtool -L port0 combined 64"), "{error}");
+    });
+}
+
+#[test]
 fn a_port_with_the_program_of_someone_else() {
     in_lab(1, || {
         let directory = tempfile::tempdir().unwrap();
@@ -80,6 +90,35 @@ fn options_that_cannot_be() {
     let full = Options { max_in_flight: 129, completion_ring: 128, ..default() };
     assert_eq!(check(full), OptionsError::InFlight { got: 129, max: 128 });
     assert!(matches!(check(Options { egress_frames: u32::MAX, ..default() }), OptionsError::Memory { .. }));
+}
+
+/// Run by the next test in a process that may lock little memory; does nothing otherwise.
+#[test]
+fn open_twice_as_the_child_of_another_test() {
+    if env::var_os("TIDEGATE_TEST_CHILD").is_some() {
+        for _ in 0..2 {
+            drop(Wire::open("port0", "port1", &small()).unwrap_or_else(|error| panic!("{error}")));
+        }
+        println!("answer: opened");
+    }
+}
+
+#[test]
+fn memory_to_lock_for_one_wire_is_enough_to_try_its_modes_and_to_open_it_again() {
+    in_lab(1, || {
+        // Native mode is refused here once everything has been opened.
+        run("ip", "link set peer1 mtu 9000");
+        let bytes = small().frames(2).unwrap() * small().chunk;
+        let output = Command::new("prlimit")
+            .args([&format!("--memlock={}", bytes + bytes / 4), "setpriv", "--bounding-set", "-ipc_lock"])
+            .arg(env::current_exe().unwrap())
+            .args(["--exact", "refusals::open_twice_as_the_child_of_another_test", "--nocapture"])
+            .env("TIDEGATE_TEST_CHILD", "1")
+            .output()
+            .expect("prlimit");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("answer: opened"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    });
 }
 
 /// Run by the next test in a process with fewer privileges; does nothing otherwise.

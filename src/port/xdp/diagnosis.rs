@@ -52,6 +52,18 @@ pub enum Error {
         /// The other cure, if there is one.
         larger: &'static str,
     },
+    /// The interface has more receive queues than the program tells apart.
+    #[error(
+        "interface {name} has {queues} receive queues, and a port serves {max} at most; have fewer: ethtool -L {name} combined \
+         {max} (or rx {max})",
+        max = super::beat::QUEUES_MAX
+    )]
+    Queues {
+        /// The interface.
+        name: String,
+        /// Its receive queues.
+        queues: u32,
+    },
     /// An option is out of its range.
     #[error(transparent)]
     Options(#[from] OptionsError),
@@ -68,6 +80,12 @@ pub enum Error {
         /// The program's number in the kernel.
         id: u32,
     },
+    /// There is nothing to bypass.
+    #[error(
+        "interface {0} does not have our XDP program, so its frames are the kernel's already; if it should be a port, start \
+         `tidegate run`"
+    )]
+    NoProgram(String),
     /// This process may not do what a port needs.
     #[error("a port needs {0}")]
     Privileges(String),
@@ -129,11 +147,11 @@ impl Error {
         Error::Refused { step: step.into(), interface: interface.to_owned(), source, advice }
     }
 
-    /// A refusal to attach the program: of the mode, unless the answer says that no mode would do.
-    pub(super) fn attaching(mode: Mode, interface: &str, source: io::Error) -> Error {
+    /// A refusal of a step that depends on the mode: of the mode, unless the answer says that no mode would do.
+    pub(super) fn mode(mode: Mode, step: impl Into<String>, interface: &str, source: io::Error) -> Error {
         const ANY_MODE: [i32; 6] = [libc::EPERM, libc::EACCES, libc::EBUSY, libc::EEXIST, libc::ENODEV, libc::ENOMEM];
         if source.raw_os_error().is_some_and(|number| ANY_MODE.contains(&number)) {
-            return Error::refused("attaching the XDP program", interface, source);
+            return Error::refused(step, interface, source);
         }
         let advice = advice(&source, interface);
         Error::Mode { mode, interface: interface.to_owned(), source, advice }

@@ -14,6 +14,10 @@ mod link;
 mod state;
 // The kernel's share of a port: loading, attaching, counting.
 mod program;
+// The beats by which the program knows that its queues are served.
+mod beat;
+// The way past the program, which any process may open.
+mod bypass;
 // The memory that both ports share, and the descriptor of every frame in it.
 mod umem;
 // One socket per queue, cut into its receiving and its transmitting half.
@@ -24,11 +28,16 @@ mod rx;
 mod tx;
 // Two ports opened together.
 mod wire;
+// stub
+mod upkeep;
 
+pub use beat::{QUEUES_MAX, STALE, mute_all};
+pub use bypass::{Bypass, bypassed, set_bypass};
 pub use diagnosis::Error;
 pub use program::{Counts, Program};
 pub use rx::XdpRx;
 pub use state::{Undone, detach};
 pub use tx::XdpTx;
 pub use umem::{Options, OptionsError};
+pub use upkeep::{Condition, Watch};
 pub use wire::{Mode, Wire};

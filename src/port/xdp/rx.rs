@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use xsk_rs::{FillQueue, FrameDesc, RxQueue};
 
+use super::beat::Beat;
 use super::umem::Arena;
 use crate::frame::{BURST, Burst, Home, Owner, Table};
 use crate::port::{Rx, RxLosses};
@@ -13,20 +14,22 @@ use crate::units::Nanos;
 
 /// The receiving half of one queue of a port.
 ///
-/// It must be used with the table that was opened with it, and refilled with that table's frames.
+/// It must be used with the table that was opened with it, and refilled with that table's frames. Nothing arrives here before
+/// the first [`Rx::beat`], nor when the last is older than [`STALE`](super::STALE).
 pub struct XdpRx {
     queue: RxQueue,
     fill: FillQueue,
     arena: Arc<Arena>,
+    beat: Beat,
     lent: u32,
     invalid: u64,
     descriptors: [FrameDesc; BURST],
 }
 
 impl XdpRx {
-    pub(super) fn new(queue: RxQueue, fill: FillQueue, arena: Arc<Arena>) -> XdpRx {
+    pub(super) fn new(queue: RxQueue, fill: FillQueue, arena: Arc<Arena>, beat: Beat) -> XdpRx {
         let descriptors = array::from_fn(|_| FrameDesc::default());
-        XdpRx { queue, fill, arena, lent: 0, invalid: 0, descriptors }
+        XdpRx { queue, fill, arena, beat, lent: 0, invalid: 0, descriptors }
     }
 
     /// Descriptors from the kernel that named no frame; each leaves one frame lent for good.
@@ -101,6 +104,11 @@ impl Rx for XdpRx {
             // In copy mode the kernel counts a frame that found no free chunk here as well (net/xdp/xsk.c, __xsk_rcv).
             other: kernel.rx_dropped().saturating_sub(fill_empty) + kernel.rx_invalid_descs(),
         }
+    }
+
+    #[inline]
+    fn beat(&mut self) {
+        self.beat.advance();
     }
 
     fn before_sleep(&mut self) {

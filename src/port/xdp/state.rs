@@ -169,7 +169,7 @@ fn restore(link: &Link, state: &State, undone: &mut Undone) -> Result<(), Error>
 }
 
 /// The interfaces of this network namespace that have a state file.
-fn recorded() -> Result<Vec<String>, Error> {
+pub(super) fn recorded() -> Result<Vec<String>, Error> {
     let (directory, prefix) = (directory(), format!("{}-", namespace()?));
     let entries = match fs::read_dir(&directory) {
         Ok(entries) => entries,

@@ -1,5 +1,6 @@
 //! The transmitting half of a port.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::{array, io};
@@ -10,6 +11,7 @@ use xsk_rs::{CompQueue, FrameDesc, TxQueue};
 use super::diagnosis::Error;
 use super::link::Link;
 use super::umem::{Arena, Options};
+use super::wire::Mode;
 use crate::frame::{BURST, Burst, Frame, Owner, Table};
 use crate::port::Tx;
 use crate::time::Clock;
@@ -26,14 +28,21 @@ const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 ///
 /// It must be used with the table that was opened with it. While [`Tx::in_flight`] isn't zero, call [`Tx::flush`] and
 /// [`Tx::complete`] every turn: what the kernel would not take yet is offered again by the next flush.
+///
+/// Submitted frames wait with us, where [`Tx::recall`] finds them. In the modes that copy, a flush puts no more into the
+/// kernel's ring than its next call sends; what a call leaves there because the device was busy can't be taken back.
 pub struct XdpTx {
     queue: TxQueue,
     completion: CompQueue,
     arena: Arc<Arena>,
+    /// Submitted, and not in the kernel's ring yet; holds at most `max_in_flight`.
+    staged: VecDeque<Frame>,
     ring: u32,
     in_flight: u32,
     max_in_flight: u32,
-    kicks: u32,
+    /// The most descriptors that may wait in the kernel's ring.
+    per_call: u32,
+    calls: u32,
     refused: u64,
     invalid: u64,
     descriptors: [FrameDesc; BURST],
@@ -45,6 +54,7 @@ impl XdpTx {
         completion: CompQueue,
         arena: Arc<Arena>,
         link: &Link,
+        mode: Mode,
         options: &Options,
     ) -> Result<XdpTx, Error> {
         let refused = |error| Error::refused("setting the send buffer", link.name(), error);
@@ -55,16 +65,22 @@ impl XdpTx {
         #[allow(unsafe_code)]
         let socket = unsafe { BorrowedFd::borrow_raw(queue.fd().as_raw_fd()) };
         sockopt::set_socket_send_buffer_size_force(socket, bytes).map_err(|error| refused(error.into()))?;
-        raise_send_budget(socket, options.tx_ring);
+        let per_call = match mode {
+            // The device empties the ring by itself.
+            Mode::ZeroCopy => options.tx_ring,
+            Mode::NativeCopy | Mode::Generic => send_budget(socket, options.tx_ring),
+        };
         Ok(XdpTx {
             queue,
             completion,
             arena,
+            staged: VecDeque::with_capacity(options.max_in_flight as usize),
             ring: options.tx_ring,
             in_flight: 0,
             max_in_flight: options.max_in_flight,
-            // Two more than a full ring needs, for calls that the device cut short.
-            kicks: options.max_in_flight.div_ceil(SENT_PER_CALL) + 2,
+            per_call,
+            // Two more than all that is in flight needs, for calls that the device cut short.
+            calls: options.max_in_flight.div_ceil(per_call) + 2,
             refused: 0,
             invalid: 0,
             descriptors: array::from_fn(|_| FrameDesc::default()),
@@ -81,6 +97,26 @@ impl XdpTx {
         self.invalid
     }
 
+    /// Puts at most this many of the submitted frames into the kernel's ring, and returns how many.
+    #[allow(unsafe_code)]
+    fn produce(&mut self, most: u32) -> u32 {
+        let total = self.staged.len().min(most as usize);
+        let mut left = total;
+        while left > 0 {
+            let count = left.min(BURST);
+            for (descriptor, frame) in self.descriptors.iter_mut().zip(self.staged.drain(..count)) {
+                *descriptor = self.arena.descriptor(&frame);
+                let _ = frame.into_index();
+            }
+            // SAFETY: the descriptors are those of frames that have just been given up.
+            let produced = unsafe { self.queue.produce(&self.descriptors[..count]) };
+            // The ring holds at least `max_in_flight`.
+            assert_eq!(produced, count, "the ring has the room it must have");
+            left -= count;
+        }
+        total as u32
+    }
+
     /// The descriptors that the kernel hasn't taken from the ring.
     fn waiting(&mut self) -> u32 {
         self.ring - self.queue.nb_free_exact()
@@ -93,24 +129,23 @@ impl Tx for XdpTx {
         (self.max_in_flight - self.in_flight) as usize
     }
 
-    #[allow(unsafe_code)]
     fn submit(&mut self, table: &Table, _now: Nanos, burst: &mut Burst) {
         let count = self.room().min(burst.len());
-        for (descriptor, frame) in self.descriptors.iter_mut().zip(burst.drain(..count)) {
+        for frame in burst.drain(..count) {
             table.pass(&frame, Owner::Egress, Owner::Transmit);
-            *descriptor = self.arena.descriptor(&frame);
-            let _ = frame.into_index();
+            self.staged.push_back(frame);
         }
-        // SAFETY: the descriptors are those of frames that have just been given up.
-        let produced = unsafe { self.queue.produce(&self.descriptors[..count]) };
-        assert_eq!(produced, count, "the ring has the room it said it has");
         self.in_flight += count as u32;
     }
 
-    fn flush(&mut self, _latest: Nanos, _clock: &impl Clock) {
+    fn flush(&mut self, latest: Nanos, clock: &impl Clock) {
         let mut waiting = self.waiting();
-        for _ in 0..self.kicks {
-            if waiting == 0 || !self.queue.needs_wakeup() {
+        for _ in 0..self.calls {
+            if waiting == 0 && self.staged.is_empty() || clock.now() >= latest {
+                return;
+            }
+            let offered = waiting + self.produce(self.per_call.saturating_sub(waiting));
+            if !self.queue.needs_wakeup() {
                 return;
             }
             // EAGAIN, EBUSY, ENOBUFS and ENETDOWN mean later, and are not errors here. Any other means that the port
@@ -119,12 +154,17 @@ impl Tx for XdpTx {
                 self.refused += 1;
                 return;
             }
-            let left = self.waiting();
-            if left == waiting {
+            waiting = self.waiting();
+            if waiting == offered {
                 return;
             }
-            waiting = left;
         }
+    }
+
+    fn recall(&mut self, burst: &mut Burst) {
+        let count = self.staged.len().min(burst.remaining_capacity());
+        burst.extend(self.staged.drain(..count));
+        self.in_flight -= count as u32;
     }
 
     #[allow(unsafe_code)]
@@ -157,13 +197,15 @@ impl std::fmt::Debug for XdpTx {
     }
 }
 
-/// Lets one system call send as many descriptors as the ring holds, where the kernel can.
+/// Lets one system call send as many descriptors as the ring holds, where the kernel can; returns how many it sends now.
 #[allow(unsafe_code)]
-fn raise_send_budget(socket: BorrowedFd<'_>, descriptors: u32) {
+fn send_budget(socket: BorrowedFd<'_>, descriptors: u32) -> u32 {
     let (value, len) = ((&raw const descriptors).cast(), size_of::<u32>() as libc::socklen_t);
     // SAFETY: the option takes a 32-bit integer, and `descriptors` is one.
     let answer = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, value, len) };
-    if answer != 0 {
-        tracing::debug!("{SENT_PER_CALL} frames per system call: {}", io::Error::last_os_error());
+    if answer == 0 {
+        return descriptors;
     }
+    tracing::debug!("{SENT_PER_CALL} frames per system call: {}", io::Error::last_os_error());
+    SENT_PER_CALL
 }

@@ -1,13 +1,16 @@
 //! The memory that both ports share, and the descriptor of every frame in it.
 
 use std::cell::UnsafeCell;
+use std::io;
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
 
+use rustix::mm::{Advice, madvise};
 use xsk_rs::config::{FrameSize, QueueSize, UmemConfigBuilder, XDP_UMEM_MIN_CHUNK_SIZE};
 use xsk_rs::{FrameDesc, Umem};
 
 use super::diagnosis::{Error, os_error};
+use super::socket::patiently;
 use super::wire::Mode;
 use crate::frame::{BURST, Frame, Table};
 
@@ -36,6 +39,8 @@ pub struct Options {
     pub chunk: u32,
     /// Take this mode or fail; without it, the best that both interfaces allow.
     pub mode: Option<Mode>,
+    /// Drop the frames that nobody serves, for as long as nobody does; otherwise they are left to the kernel.
+    pub closed: bool,
 }
 
 impl Default for Options {
@@ -49,6 +54,7 @@ impl Default for Options {
             egress_frames: 8192,
             chunk: CHUNK_MAX,
             mode: None,
+            closed: false,
         }
     }
 }
@@ -165,9 +171,13 @@ impl Arena {
             .comp_queue_size(ring(options.completion_ring))
             .build()
             .expect("checked with the options");
-        let frames = NonZeroU32::new(frames).expect("the formula gives more than none");
-        let (umem, descriptors) = Umem::new(config, frames, false)
-            .map_err(|error| Error::refused("registering the UMEM", "the wire", os_error(&error)))?;
+        let count = NonZeroU32::new(frames).expect("the formula gives more than none");
+        let register = || Umem::new(config, count, false).map_err(|error| os_error(&error));
+        let (umem, descriptors) = patiently(libc::ENOBUFS, register)
+            .map_err(|error| Error::refused("registering the UMEM", "the wire", error))?;
+        let bytes = frames as usize * options.chunk as usize;
+        keep_out_of_dumps(&umem, &descriptors[0], bytes)
+            .map_err(|error| Error::refused("keeping the UMEM out of core dumps", "the wire", error))?;
         let descriptors = descriptors.into_iter().map(UnsafeCell::new).collect();
         Ok(Arena { umem, descriptors, chunk_bits: options.chunk.trailing_zeros() })
     }
@@ -218,6 +228,16 @@ impl Arena {
         unsafe { table.place(&mut frame, bytes, len as u32) };
         Some(frame)
     }
+}
+
+/// Spares a core dump the frames: they are other people's traffic, and writing them would hold up a restart.
+#[allow(unsafe_code)]
+fn keep_out_of_dumps(umem: &Umem, first: &FrameDesc, bytes: usize) -> io::Result<()> {
+    // SAFETY: the descriptor is of this UMEM's first frame, which nobody has yet.
+    let data = unsafe { umem.data(first) };
+    let start = data.contents().as_ptr().wrapping_sub(first.addr()).cast_mut();
+    // SAFETY: the advice changes no byte; the range is the mapping that begins where offset zero is.
+    Ok(unsafe { madvise(start.cast(), bytes, Advice::LinuxDontDump) }?)
 }
 
 #[cfg(test)]
@@ -274,6 +294,32 @@ mod tests {
         // SAFETY: the frame was given up by the line above.
         let frame = unsafe { arena.receive(&table, &mut descriptor) }.unwrap();
         assert_eq!((table.bytes(&frame), table.slot(&frame).wire_len), (&b"tides"[..], 5));
+    }
+
+    #[test]
+    fn no_frame_gets_into_a_core_dump() {
+        let Some((arena, _, frames)) = arena(7, 2048) else { return };
+        let address = |frame: &Frame| {
+            // SAFETY: the descriptor is `frame`'s own, and no kernel has it.
+            unsafe { arena.umem.data(&arena.descriptor(frame)) }.contents().as_ptr() as usize
+        };
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        for address in [address(&frames[0]) - HEADROOM as usize, address(&frames[6])] {
+            assert!(flags(&maps, address).expect("it is mapped").split(' ').any(|flag| flag == "dd"), "{address:x}");
+        }
+        let local = 0u8;
+        assert!(!flags(&maps, (&raw const local) as usize).expect("it is mapped").contains("dd"), "others still do");
+    }
+
+    /// The flags of the mapping at an address, as /proc/self/smaps shows them.
+    fn flags(maps: &str, address: usize) -> Option<&str> {
+        let holds = |line: &str| {
+            let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+            let [start, end] = [start, end].map(|text| usize::from_str_radix(text, 16));
+            Some((start.ok()?..end.ok()?).contains(&address))
+        };
+        let mut lines = maps.lines().skip_while(|line| !holds(line).unwrap_or(false));
+        lines.find_map(|line| line.strip_prefix("VmFlags: "))
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Two ports opened together.
 
-use std::fmt;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::{fmt, io};
 
+use super::beat::QUEUES_MAX;
 use super::diagnosis::{self, Error};
 use super::link::Link;
-use super::program::{Attached, Program};
+use super::program::{Attached, Program, lacks_zero_copy};
 use super::rx::XdpRx;
 use super::socket;
 use super::state::Recorded;
@@ -17,6 +18,8 @@ use crate::frame::{Frame, Side, Table};
 /// How the kernel moves frames between the device and the UMEM; one for the whole wire, because the UMEM has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
+    /// The driver runs the program, and the device reads and writes the UMEM itself.
+    ZeroCopy,
     /// The driver runs the program, and frames are copied.
     NativeCopy,
     /// The network stack runs the program on any device, and frames are copied.
@@ -25,12 +28,38 @@ pub enum Mode {
 
 impl Mode {
     /// All modes, best first.
-    pub const ALL: [Mode; 2] = [Mode::NativeCopy, Mode::Generic];
+    pub const ALL: [Mode; 3] = [Mode::ZeroCopy, Mode::NativeCopy, Mode::Generic];
+}
+
+impl Mode {
+    /// The mode's name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mode::ZeroCopy => "zero_copy",
+            Mode::NativeCopy => "native_copy",
+            Mode::Generic => "generic",
+        }
+    }
+
+    /// What a better mode would save; `None` for the best.
+    const fn costs(self) -> Option<&'static str> {
+        match self {
+            Mode::ZeroCopy => None,
+            Mode::NativeCopy => {
+                Some("every frame is copied twice, into our memory and out of it, which zero-copy would save")
+            }
+            Mode::Generic => Some(
+                "every frame is copied twice, and the kernel builds a socket buffer for it before we see it, which native modes \
+                 would save",
+            ),
+        }
+    }
 }
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Mode::ZeroCopy => "zero-copy",
             Mode::NativeCopy => "native copy",
             Mode::Generic => "generic",
         })
@@ -53,6 +82,8 @@ pub struct Wire {
     pub tx: [XdpTx; 2],
     /// What was obtained.
     pub mode: Mode,
+    /// Why no better mode was obtained and what that costs, in words; `None` if there is no better one.
+    pub slow: Option<String>,
     /// The MTU of either side in bytes, without the Ethernet header.
     pub mtu: [u32; 2],
     /// The kernel program of either side, for its counters.
@@ -108,30 +139,45 @@ impl Plan<'_> {
         }
         let mtu = [links[0].check(options)?, links[1].check(options)?];
         let queues = [links[0].rx_queues()?, links[1].rx_queues()?];
+        if let Some((link, queues)) = links.iter().zip(queues).find(|(_, queues)| *queues > QUEUES_MAX) {
+            return Err(Error::Queues { name: link.name().to_owned(), queues });
+        }
         let frames = options.frames(queues[0] + queues[1])?;
         Ok(Plan { links, mtu, queues, frames, options })
     }
 
-    /// Tries the modes, best first.
+    /// Tries the modes, best first, each with a UMEM of its own.
     fn obtain(&self) -> Result<Wire, Error> {
-        let mut modes = Mode::ALL.into_iter().filter(|mode| self.options.mode.is_none_or(|only| only == *mode));
-        let mut mode = modes.next().expect("there is at least one mode");
-        loop {
-            match (self.attempt(mode), modes.next()) {
-                (Err(error @ Error::Mode { .. }), Some(next)) => {
-                    tracing::warn!("{error}; trying {next} mode");
-                    mode = next;
+        let only = self.options.mode;
+        let mut refusals = Vec::new();
+        for mode in Mode::ALL.into_iter().filter(|mode| only.is_none_or(|only| only == *mode)) {
+            match self.attempt(mode) {
+                Ok(wire) => {
+                    let slow = mode.costs().map(|costs| format!("{costs}; {}", why(mode, only.is_some(), &refusals)));
+                    match (&slow, mode) {
+                        (None, _) => {}
+                        (Some(slow), Mode::Generic) => tracing::warn!("{slow}"),
+                        (Some(slow), _) => tracing::info!("{slow}"),
+                    }
+                    return Ok(Wire { slow, ..wire });
                 }
-                (result, _) => return result,
+                Err(error @ Error::Mode { .. }) => refusals.push(error),
+                Err(error) => return Err(error),
             }
         }
+        Err(refusals.pop().expect("there is at least one mode"))
     }
 
     /// Opens everything in one mode.
     fn attempt(&self, mode: Mode) -> Result<Wire, Error> {
+        // To be told so by the kernel would cost a UMEM.
+        if let (Mode::ZeroCopy, Some(link)) = (mode, self.links.iter().find(|link| lacks_zero_copy(link))) {
+            let refusal = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
+            return Err(Error::mode(mode, "asking for zero-copy", link.name(), refusal));
+        }
         let arena = Arc::new(Arena::new(self.options, self.frames)?);
-        let (inside_rx, inside_tx, inside) = port(&arena, &self.links[0], self.queues[0], self.options)?;
-        let (outside_rx, outside_tx, outside) = port(&arena, &self.links[1], self.queues[1], self.options)?;
+        let (inside_rx, inside_tx, inside) = port(&arena, &self.links[0], self.queues[0], mode, self.options)?;
+        let (outside_rx, outside_tx, outside) = port(&arena, &self.links[1], self.queues[1], mode, self.options)?;
         // Last, so that no frame is redirected before every queue has its socket.
         inside.attach(&self.links[0], mode)?;
         outside.attach(&self.links[1], mode)?;
@@ -142,10 +188,19 @@ impl Plan<'_> {
             rx: [inside_rx, outside_rx],
             tx: [inside_tx, outside_tx],
             mode,
+            slow: None,
             mtu: self.mtu,
             programs: [inside, outside],
         })
     }
+}
+
+/// Why no better mode than this was obtained.
+fn why(mode: Mode, asked: bool, refusals: &[Error]) -> String {
+    if asked {
+        return format!("{mode} mode is what the options ask for");
+    }
+    refusals.iter().map(Error::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Binds every queue of a port; the first also transmits.
@@ -153,19 +208,20 @@ fn port(
     arena: &Arc<Arena>,
     link: &Link,
     queues: u32,
+    mode: Mode,
     options: &Options,
 ) -> Result<(Vec<XdpRx>, XdpTx, Program), Error> {
-    let program = Program::load(link, queues)?;
+    let program = Program::load(link, queues, options.closed)?;
     let mut receivers = Vec::new();
     let mut transmitter = None;
     for queue in 0..queues {
-        let rings = socket::bind(arena, link, queue, options)?;
+        let rings = socket::bind(arena, link, queue, mode, options)?;
         program
             .connect(queue, rings.rx.fd().as_raw_fd())
             .map_err(|error| Error::refused("entering a socket into the program's map", link.name(), error))?;
-        receivers.push(XdpRx::new(rings.rx, rings.fill, Arc::clone(arena)));
+        receivers.push(XdpRx::new(rings.rx, rings.fill, Arc::clone(arena), program.beat(queue)));
         if transmitter.is_none() {
-            transmitter = Some(XdpTx::new(rings.tx, rings.completion, Arc::clone(arena), link, options)?);
+            transmitter = Some(XdpTx::new(rings.tx, rings.completion, Arc::clone(arena), link, mode, options)?);
         }
     }
     Ok((receivers, transmitter.expect("every interface has a receive queue"), program))
