@@ -6,13 +6,16 @@ use tidegate::classify::Class;
 use tidegate::frame::Side;
 use tidegate::port::Line;
 use tidegate::port::sim::SimTx;
-use tidegate::telemetry::Snapshot;
+use tidegate::telemetry::Account;
 use tidegate::units::{Nanos, Rate};
 
 use crate::bridge::{Bridge, Size, free_line, policy};
 use crate::traffic::{BACKGROUND, FILE, GAMING, Offer, Talk, VIDEO, VOICE, WEB, together};
 
 const SPAN: Nanos = Nanos(5_000_000_000);
+
+/// A routing protocol's port.
+const RIP: u16 = 520;
 
 /// A frame that left: when, when it had come, and its bytes.
 type Left = (Nanos, Nanos, Vec<u8>);
@@ -24,7 +27,7 @@ fn cost(bytes: &[u8]) -> u64 {
 
 /// Runs all of `offers`, by the side at which they come, and what is left of them in the queues; returns what left by each
 /// side, and the account.
-fn run(mut bridge: Bridge, offers: &[Vec<Offer>; 2]) -> ([Vec<Left>; 2], Snapshot) {
+fn run(mut bridge: Bridge, offers: &[Vec<Offer>; 2]) -> ([Vec<Left>; 2], Account) {
     let again =
         |side: Side| offers[side as usize].iter().map(|offer| Offer { at: offer.at, bytes: offer.bytes.clone() });
     let (mut inside, mut outside) = (again(Side::Inside), again(Side::Outside));
@@ -38,7 +41,7 @@ fn run(mut bridge: Bridge, offers: &[Vec<Offer>; 2]) -> ([Vec<Left>; 2], Snapsho
 
 /// Frames of every class, of clients that begin with `client`, together at `rate` and up to `SPAN`.
 fn every_class(side: Side, client: u16, rate: Rate) -> Box<dyn Iterator<Item = Offer>> {
-    let ports = [(VOICE, 200), (GAMING, 120), (VIDEO, 1_200), (WEB, 1_514), (FILE, 1_514), (BACKGROUND, 90), (179, 80)];
+    let ports = [(VOICE, 200), (GAMING, 120), (VIDEO, 1_200), (WEB, 1_514), (FILE, 1_514), (BACKGROUND, 90), (RIP, 80)];
     let streams = ports.into_iter().zip(client..).map(|((server_port, len), client)| {
         let talk = Talk { client, ..Talk::to(server_port) };
         Box::new(talk.stream(side, len, Rate(rate.0 / ports.len() as u64))) as Box<_>
@@ -58,11 +61,12 @@ fn assert_untouched<'a>(left: impl Iterator<Item = &'a Left>, offers: impl Itera
 }
 
 /// Frames sent and dropped of each class that came in at `side`.
-fn sent_and_dropped(account: &Snapshot, side: Side) -> HashMap<&'static str, (u64, u64)> {
+fn sent_and_dropped(account: &Account, side: Side) -> HashMap<&'static str, (u64, u64)> {
     let direction = if side == Side::Inside { "up" } else { "down" };
     let of_side = account.classes.iter().filter(|class| class.direction == direction);
     of_side
         .map(|class| (class.class, (class.sent_frames, class.dropped.iter().map(|(_, count)| count).sum())))
+        .filter(|(_, counts)| *counts != (0, 0))
         .collect()
 }
 
@@ -78,7 +82,7 @@ fn by_class<'a>(offers: impl Iterator<Item = &'a Vec<u8>>, side: Side) -> HashMa
             WEB => Class::Web,
             FILE => Class::File,
             BACKGROUND => Class::Background,
-            179 => Class::Web,
+            RIP => Class::Control,
             port => panic!("port {port}"),
         };
         *counts.entry(class.name()).or_default() += 1;
