@@ -123,7 +123,7 @@ fn the_longest_frame_with_two_tags_passes() {
         drop(Wire::open("port0", "port1", &small()).unwrap());
         // A veth wants room for the tags on its way in, where hardware has it; the port by which it leaves stays as it is.
         for end in ["peer0", "port0", "peer1"] {
-            run("ip", &format!("link set {end} mtu 1504"));
+            run("ip", &format!("link set {end} mtu 1508"));
         }
         let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x88, 0xa8, 0, 10, 0x81, 0, 0, 20, 0x88, 0xb5];
         frame.resize(14 + 2 * 4 + 1500, 0x5a);
