@@ -1,5 +1,7 @@
 //! Policies as operators write them: the examples, every mistake at once, and files that are no policies at all.
 
+use std::net::Ipv4Addr;
+
 use etherparse::PacketBuilder;
 use proptest::prelude::*;
 use tidegate::classify::Class;
@@ -45,6 +47,7 @@ fn the_examples_are_policies() {
     assert_eq!(isp.classes[2].guarantee, Share::Percent(Percent(3_500)));
     assert_eq!(isp.classes[5].ceiling, Share::Rate(Rate(4_000_000_000)));
     assert_eq!(isp.rules[1].matches.port, Some(5060..=5061));
+    assert_eq!((isp.subscribers[0].name.as_str(), isp.subscribers[0].mode), ("acme", Mode::Observe));
     assert_eq!(ISP.lines().nth(isp.rules[3].line as usize - 1), Some("[[rule]]"));
     for config in [home, isp] {
         assert_eq!(config.warnings, []);
@@ -279,6 +282,86 @@ fn there_are_no_more_rules_than_can_be_numbered() {
     assert_eq!(rules(65_536).unwrap().rules.len(), 65_536);
     let line = 4 + 3 * 65_536;
     assert_eq!(rules(65_538).unwrap_err(), format!("t.toml:{line}:1: rule: got 65538 rules, want at most 65536"));
+}
+
+/// A table `[[subscriber]]` of three lines.
+fn subscriber(name: &str, addresses: &str) -> String {
+    format!("[[subscriber]]\nname = \"{name}\"\naddresses = {addresses}\n")
+}
+
+#[test]
+fn subscribers_have_names_and_addresses_of_their_own() {
+    let many = |count| format!("[{}]", (0..count).map(|n| format!("\"10.0.0.{n}\", ")).collect::<String>());
+    let alice = subscriber("alice", "[\"192.0.2.0/24\", \"2001:db8::1\"]");
+    for (addresses, expected) in [
+        ("[]", "9:13: subscriber.addresses: got an empty list, want 1 to 64; a block of addresses is one".into()),
+        (&many(65), "9:13: subscriber.addresses: got 65 prefixes, want 1 to 64; a block of addresses is one".into()),
+        ("\"192.0.2.1\"", "9:13: subscriber.addresses: got \"192.0.2.1\", want a list".into()),
+        (
+            "[\"10.0.0.1\", \"192.0.2.1/24\"]",
+            "9:26: subscriber.addresses: got \"192.0.2.1/24\", want no bits behind the prefix: \"192.0.2.0/24\" for the \
+             network, or \"192.0.2.1\" for the host"
+                .into(),
+        ),
+        (
+            "[7]",
+            "9:14: subscriber.addresses: got 7, want an address or prefix like \"192.0.2.0/24\" or \"2001:db8::/32\"".into(),
+        ),
+        (
+            "[\"192.0.2.0/24\"]",
+            "9:14: subscriber.addresses: got 192.0.2.0/24 again, want each prefix once: \"alice\" has it on line 6".into(),
+        ),
+        (
+            "[\"::ffff:192.0.2.0/120\"]",
+            "9:14: subscriber.addresses: got ::ffff:192.0.2.0/120 again, want each prefix once: \"alice\" has it on line 6"
+                .into(),
+        ),
+        (
+            "[\"10.0.0.1\", \"10.0.0.1/32\"]",
+            String::from("9:26: subscriber.addresses: got 10.0.0.1/32 again, want each prefix once: \"bob\" has it on line 9"),
+        ),
+    ] {
+        let errors = wire_and(&format!("{alice}{}", subscriber("bob", addresses))).unwrap_err();
+        assert_eq!(errors, format!("t.toml:{expected}"), "{addresses}");
+    }
+    let twice = wire_and(&format!("{alice}{}", subscriber("alice", "[\"10.0.0.1\"]"))).unwrap_err();
+    assert_eq!(twice, "t.toml:8:8: subscriber.name: got \"alice\" again, want each name once: it's on line 5");
+    let within = wire_and(&format!("{alice}{}", subscriber("bob", &many(64).replace("10.0.0", "192.0.2")))).unwrap();
+    assert_eq!(within.subscribers.iter().map(|of| of.addresses.len()).collect::<Vec<_>>(), [2, 64]);
+}
+
+#[test]
+fn every_mistake_of_a_subscriber_shows() {
+    let errors = wire_and(
+        "[[subscriber]]\nmod = \"observe\"\n[[subscriber]]\nname = \" \"\nmode = \"watch\"\naddresses = [\"x\", 1.5]\n",
+    );
+    let expected = [
+        "t.toml:4:1: subscriber.name: got nothing, want a name like \"alice\"",
+        "t.toml:4:1: subscriber.addresses: got nothing, want a list of prefixes like [\"192.0.2.10\", \"2001:db8:1::/48\"]",
+        "t.toml:5:1: subscriber.mod: got an unknown key, want mode",
+        "t.toml:7:8: subscriber.name: got \" \", want a name of 1 to 64 characters on one line, no spaces around it",
+        "t.toml:8:8: subscriber.mode: got \"watch\", want \"enforce\" or \"observe\"",
+        "t.toml:9:14: subscriber.addresses: got \"x\", want an address or prefix like \"192.0.2.0/24\" or \"2001:db8::/32\"",
+        "t.toml:9:19: subscriber.addresses: got 1.5, want an address or prefix like \"192.0.2.0/24\" or \"2001:db8::/32\"",
+    ];
+    assert_eq!(errors.unwrap_err().lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn there_are_no_more_subscribers_than_can_be_numbered() {
+    let subscribers = |count| {
+        (0..count).map(|n: u32| subscriber(&n.to_string(), &format!("[\"{}\"]", Ipv4Addr::from(n)))).collect::<String>()
+    };
+    let config = wire_and(&subscribers(65_536)).unwrap();
+    assert_eq!(config.subscribers.len(), 65_536);
+    let policy = compile::policy(&config, &config.wires[0], 1);
+    let mut frame = Vec::new();
+    let packet = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([0, 0, 255, 255], [192, 0, 2, 1], 64);
+    packet.udp(40_000, 40_001).write(&mut frame, &[0; 24]).unwrap();
+    assert!(!policy.classifier.judge(&Packet::parse(&frame), &frame, Side::Inside).observed);
+    let line = 4 + 3 * 65_536;
+    let errors = wire_and(&subscribers(65_538)).unwrap_err();
+    assert_eq!(errors, format!("t.toml:{line}:1: subscriber: got 65538 subscribers, want at most 65536"));
 }
 
 #[test]

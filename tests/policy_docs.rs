@@ -33,6 +33,8 @@ fn policy(key: &Key, value: Option<&str>) -> Result<Config, config::Errors> {
         // Two conditions, so that either may be missing.
         ("rule.match", "app", r#""dns""#),
         ("rule.match", "dscp", "8"),
+        ("subscriber", "name", r#""bob""#),
+        ("subscriber", "addresses", r#"["192.0.2.1"]"#),
     ];
     let mut values: BTreeMap<_, _> = base.into_iter().map(|(table, name, value)| ((table, name), value)).collect();
     values.remove(&(key.table, key.name));
@@ -46,10 +48,13 @@ fn policy(key: &Key, value: Option<&str>) -> Result<Config, config::Errors> {
         _ => format!("match = {{ {} }}\n", lines("rule.match", ", ").trim_end_matches(", ")),
     };
     // The rule comes first, so that its line stays the same.
-    let [rule, wire, cores, api, class] = ["rule", "wire", "cores", "api", "class"].map(|table| lines(table, "\n"));
+    let [rule, wire, cores, api, class, subscriber] =
+        ["rule", "wire", "cores", "api", "class", "subscriber"].map(|table| lines(table, "\n"));
     config::from_str(
         "t",
-        &format!("[[rule]]\n{matches}{rule}[[wire]]\n{wire}[cores]\n{cores}[api]\n{api}[[class]]\n{class}"),
+        &format!(
+            "[[rule]]\n{matches}{rule}[[wire]]\n{wire}[cores]\n{cores}[api]\n{api}[[class]]\n{class}[[subscriber]]\n{subscriber}"
+        ),
     )
 }
 

@@ -128,8 +128,10 @@ fn two_runs_on_one_capture_are_the_same_to_the_bit() {
     let folder = Folder::new();
     let shaped = folder.policy("shaped.toml", "download = \"1mbit\"\nupload = \"512kbit\"\n");
     let observed = folder.policy("observed.toml", "download = \"1mbit\"\nmode = \"observe\"\n");
+    let text = format!("download = \"1mbit\"\nupload = \"512kbit\"\n{OBSERVED}");
+    let mixed = folder.policy("mixed.toml", &text);
     for capture in captures(&folder) {
-        for policy in [None, Some(&shaped), Some(&observed)] {
+        for policy in [None, Some(&shaped), Some(&observed), Some(&mixed)] {
             let run = |name: &str| {
                 let output = folder.path(name);
                 let mut arguments =
@@ -203,6 +205,27 @@ fn frames_leave_at_the_rate_of_the_policy() {
     assert_eq!((of("received"), of("completed")), (input.len() as u64, output.len() as u64));
     assert_eq!(of("received"), of("completed") + of("dropped"));
     assert!(of("dropped") > 0, "twice the rate can't all get through");
+}
+
+/// A subscriber who is only observed: the client of the captures that are made here.
+const OBSERVED: &str = "[[subscriber]]\nname = \"home\"\naddresses = [\"10.0.0.1\"]\nmode = \"observe\"\n";
+
+#[test]
+fn what_belongs_to_an_observed_subscriber_passes_a_limit_as_if_there_were_none() {
+    let folder = Folder::new();
+    let (input, output) = (folder.capture("in.pcap", &mixed()), folder.path("out.pcap"));
+    let text = format!("download = \"1mbit\"\nupload = \"1mbit\"\n{OBSERVED}");
+    let policy = folder.policy("policy.toml", &text);
+    let said = tidegate(["replay", &input, "-o", &output, "-c", &policy, "--flows", "json"]);
+    assert_eq!(said.out, tidegate(["replay", &input, "--flows", "json"]).out, "flows are told as without a policy");
+    let is_arp = |frame: &Captured| frame.data[12..14] == [8, 6];
+    let own = |frames: Vec<Captured>| frames.into_iter().filter(|frame| !is_arp(frame)).collect::<Vec<_>>();
+    let (input, output) = (own(read(input)), own(read(output)));
+    assert_eq!(input.len(), output.len(), "{}", said.err);
+    for (came, left) in input.iter().zip(&output) {
+        // Of frames at the same time one is right behind the other.
+        assert!(came.data == left.data && left.time.since(came.time) <= Nanos(2), "{came:?}, {left:?}");
+    }
 }
 
 #[test]

@@ -8,7 +8,8 @@ pub enum DropReason {
     RingFull = 0,
     /// The class's queue held as many bytes as it may; the oldest frame went.
     LeafFull = 1,
-    /// All queues of a direction together held as much as they may; the oldest frame of one above its share went.
+    /// All queues of a direction together held as much as they may; the oldest frame of one above its share went, or
+    /// of what is only observed where there was no other.
     OverBudget = 2,
     /// The frame is longer than the port by which it should leave can carry.
     TooLong = 3,

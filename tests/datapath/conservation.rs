@@ -72,7 +72,13 @@ fn every_frame_comes_home_after_a_soak_with_drops_on_purpose() {
         if round == 0 {
             println!("{account}");
         }
-        let reasons: Vec<&str> = account.classes.iter().flat_map(|class| &class.dropped).map(|(why, _)| *why).collect();
+        let reasons: Vec<&str> = account
+            .classes
+            .iter()
+            .flat_map(|class| &class.dropped)
+            .filter(|(_, count)| *count > 0)
+            .map(|(why, _)| *why)
+            .collect();
         for reason in ["ring_full", "leaf_full", "over_budget", "too_long"] {
             assert!(reasons.contains(&reason), "nothing was dropped as {reason}: the soak is too easy");
         }

@@ -14,6 +14,9 @@ use crate::traffic::{BACKGROUND, FILE, GAMING, Offer, Talk, VIDEO, VOICE, WEB, t
 
 const SPAN: Nanos = Nanos(5_000_000_000);
 
+/// A routing protocol's port.
+const RIP: u16 = 520;
+
 /// A frame that left: when, when it had come, and its bytes.
 type Left = (Nanos, Nanos, Vec<u8>);
 
@@ -38,7 +41,7 @@ fn run(mut bridge: Bridge, offers: &[Vec<Offer>; 2]) -> ([Vec<Left>; 2], Account
 
 /// Frames of every class, of clients that begin with `client`, together at `rate` and up to `SPAN`.
 fn every_class(side: Side, client: u16, rate: Rate) -> Box<dyn Iterator<Item = Offer>> {
-    let ports = [(VOICE, 200), (GAMING, 120), (VIDEO, 1_200), (WEB, 1_514), (FILE, 1_514), (BACKGROUND, 90), (179, 80)];
+    let ports = [(VOICE, 200), (GAMING, 120), (VIDEO, 1_200), (WEB, 1_514), (FILE, 1_514), (BACKGROUND, 90), (RIP, 80)];
     let streams = ports.into_iter().zip(client..).map(|((server_port, len), client)| {
         let talk = Talk { client, ..Talk::to(server_port) };
         Box::new(talk.stream(side, len, Rate(rate.0 / ports.len() as u64))) as Box<_>
@@ -63,6 +66,7 @@ fn sent_and_dropped(account: &Account, side: Side) -> HashMap<&'static str, (u64
     let of_side = account.classes.iter().filter(|class| class.direction == direction);
     of_side
         .map(|class| (class.class, (class.sent_frames, class.dropped.iter().map(|(_, count)| count).sum())))
+        .filter(|(_, counts)| *counts != (0, 0))
         .collect()
 }
 
@@ -78,7 +82,7 @@ fn by_class<'a>(offers: impl Iterator<Item = &'a Vec<u8>>, side: Side) -> HashMa
             WEB => Class::Web,
             FILE => Class::File,
             BACKGROUND => Class::Background,
-            179 => Class::Web,
+            RIP => Class::Control,
             port => panic!("port {port}"),
         };
         *counts.entry(class.name()).or_default() += 1;
