@@ -19,8 +19,10 @@ use crate::{clock, interrupt};
 
 /// Datagrams each way: one every half millisecond tells a gap to the millisecond.
 const PER_SECOND: u64 = 2_000;
-/// Flows in the table before anything happens.
-const FLOWS: u64 = 110_000;
+/// Flows sprayed before anything happens: more than its table holds.
+const FLOWS: u64 = 150_000;
+/// Flows that Tidegate must know after them: its table has room for 131,072, but fills by chance.
+const FLOWS_LEAST: f64 = 100_000.0;
 /// How long traffic flows before the event.
 const BEFORE: Duration = Duration::from_millis(150);
 /// How long traffic flows once the event is over: longer than anything that is allowed to be late.
@@ -138,13 +140,15 @@ pub struct Trials<'a> {
     normal: PathBuf,
     debug: PathBuf,
     bypassed: bool,
+    /// Whether a spray was seen to fill the table.
+    filled: bool,
 }
 
 impl<'a> Trials<'a> {
     /// `normal` is the build to be tried; `debug` the one that panics when asked to.
     pub fn new(lab: &'a Lab, normal: PathBuf, debug: PathBuf) -> Result<Trials<'a>> {
         let gate = Gate::new(lab, &normal, &(tidegate_policy(None, "") + &api()))?;
-        Ok(Trials { lab, gate, normal, debug, bypassed: false })
+        Ok(Trials { lab, gate, normal, debug, bypassed: false, filled: false })
     }
 
     /// One trial of `event`, repeated (and said to `void`) while the hosts were at fault, a few times at most.
@@ -179,7 +183,14 @@ impl<'a> Trials<'a> {
     /// Waits until a Tidegate just started carries the traffic, and fills its table.
     fn take_up(&mut self) -> Result<()> {
         self.await_forwarding()?;
-        spray_from(&self.lab.client, &self.lab.server, FLOWS)
+        spray_from(&self.lab.client, &self.lab.server, FLOWS)?;
+        // Whether that fills the table is looked at once only, since it takes a second or two to ask.
+        if !self.filled {
+            let known = self.gate.metrics()?.sum("tidegate_flows", &[]);
+            ensure!(known >= FLOWS_LEAST, "of {FLOWS} flows Tidegate knows {known}, so its table is not full");
+            self.filled = true;
+        }
+        Ok(())
     }
 
     fn await_forwarding(&mut self) -> Result<()> {

@@ -15,6 +15,8 @@ use crate::traffic::udp::{Flow, Latency, Stream};
 const SELDOM: u64 = 20;
 /// Probes a second of an ordinary call or game.
 const OFTEN: u64 = 1_000;
+/// The part of the time that a box may be kept from its core: by more, its latency is that of the other programs.
+const STARVED: f64 = 0.01;
 /// How long a box that has just started may still be busy with that.
 const SETTLE: Duration = Duration::from_millis(1_000);
 
@@ -27,6 +29,17 @@ pub struct Rest {
     pub seldom: Latency,
     /// One-way latency of probes at 1 kHz, in nanoseconds.
     pub often: Latency,
+    /// The part of the time of the seldom probes for which other programs kept the box from its core.
+    pub starved: f64,
+}
+
+impl Rest {
+    /// Whether the box was kept from its core so much that its latency after pauses is not its own, in words. Its own
+    /// wake-ups, some tens of microseconds each, are a quarter of a percent.
+    pub fn was_starved(&self) -> Option<String> {
+        let part = percent(self.starved);
+        (self.starved > STARVED).then(|| format!("other programs kept the box from its core for {part} of the time"))
+    }
 }
 
 /// Watches `running` for `span` without traffic, then sends probes through it for `span` at 20 Hz and for `span` at 1 kHz.
@@ -35,8 +48,10 @@ pub fn rest(lab: &Lab, running: &Running, span: Duration) -> Result<Rest> {
     let before = running.cpu_time()?;
     thread::sleep(span);
     let busy = (running.cpu_time()? - before).as_secs_f64() / span.as_secs_f64();
-    let (seldom, often) = (probes(lab, SELDOM, span)?, probes(lab, OFTEN, span)?);
-    Ok(Rest { busy, seldom, often })
+    let waited = running.kept_waiting()?;
+    let seldom = probes(lab, SELDOM, span)?;
+    let starved = running.kept_waiting()?.saturating_sub(waited).as_secs_f64() / span.as_secs_f64();
+    Ok(Rest { busy, seldom, often: probes(lab, OFTEN, span)?, starved })
 }
 
 fn probes(lab: &Lab, per_second: u64, span: Duration) -> Result<Latency> {
@@ -49,11 +64,11 @@ fn probes(lab: &Lab, per_second: u64, span: Duration) -> Result<Latency> {
 
 /// The figures of several systems as a table.
 pub fn table<'a>(systems: impl IntoIterator<Item = (&'a str, Rest)>) -> Table {
-    let mut table = Table::new(["", "core busy", "20 Hz p50", "p99", "1 kHz p50", "p99"]);
+    let mut table = Table::new(["", "core busy", "20 Hz p50", "p99", "1 kHz p50", "p99", "kept waiting"]);
     let micros = |nanos: u64| format!("{:.0} us", nanos as f64 / 1e3);
     for (system, rest) in systems {
         let times = [rest.seldom.p50, rest.seldom.p99, rest.often.p50, rest.often.p99].map(micros);
-        table.row([system.to_owned(), percent(rest.busy)].into_iter().chain(times));
+        table.row([system.to_owned(), percent(rest.busy)].into_iter().chain(times).chain([percent(rest.starved)]));
     }
     table
 }
