@@ -15,6 +15,8 @@ use crate::interrupt;
 
 /// How often a waiting caller looks again.
 const LOOK: Duration = Duration::from_millis(10);
+/// The same after a signal: what follows a program's end may be timed.
+const LOOK_AFTER_SIGNAL: Duration = Duration::from_millis(1);
 
 /// A program with its arguments and the place where it is to run.
 #[derive(Clone, Debug)]
@@ -153,14 +155,30 @@ impl Process {
         read(&self.stdout) + &read(&self.stderr)
     }
 
-    /// How long its threads, together, have been ready to run but kept from a core by other programs (`schedstat`, the second
-    /// number, Documentation/scheduler/sched-stats.rst).
+    /// How long its threads, together, have been ready to run but kept from a core by other programs.
     pub fn kept_waiting(&self) -> Result<Duration> {
+        self.schedule(1)
+    }
+
+    /// How long its threads, together, have run. Threads that have ended are not in the sum.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        self.schedule(0)
+    }
+
+    /// The number of its open file descriptors.
+    pub fn descriptors(&self) -> Result<usize> {
+        let folder = format!("/proc/{}/fd", self.child.id());
+        Ok(fs::read_dir(&folder).with_context(|| format!("cannot list {folder}"))?.count())
+    }
+
+    /// One column of its threads' `schedstat`, in nanoseconds: 0 on a core, 1 ready but without one
+    /// (Documentation/scheduler/sched-stats.rst).
+    fn schedule(&self, column: usize) -> Result<Duration> {
         let mut nanos = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
             let text =
                 fs::read_to_string(task?.path().join("schedstat")).context("cannot read a thread's schedstat")?;
-            nanos += text.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+            nanos += text.split_whitespace().nth(column).and_then(|word| word.parse().ok()).unwrap_or(0);
         }
         Ok(Duration::from_nanos(nanos))
     }
@@ -179,26 +197,45 @@ impl Process {
         }
     }
 
-    /// Closes its standard input, which tells the lab's own helpers to report and end, then waits like [`Process::wait`].
-    pub fn finish(&mut self, limit: Duration) -> Result<String> {
+    /// Closes its standard input, which tells the lab's own helpers to report and end.
+    pub fn close_input(&mut self) {
         drop(self.child.stdin.take());
+    }
+
+    /// Closes its standard input, then waits like [`Process::wait`].
+    pub fn finish(&mut self, limit: Duration) -> Result<String> {
+        self.close_input();
         self.wait(limit)
+    }
+
+    /// Sends it `signal`; an error if it has ended.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        // A child that has not been waited for keeps its id, so the signal can't reach a stranger.
+        if let Some(status) = self.child.try_wait()? {
+            return Err(self.failure(status).context(format!("{signal:?} is too late")));
+        }
+        kill_process(Pid::from_child(&self.child), signal).context("cannot signal a child")
+    }
+
+    /// Waits for its end after a signal, at most `limit`, and gives how it ended.
+    pub fn ended(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        // No look at Ctrl-C here: after it, programs are stopped in order.
+        while self.is_running()? {
+            if Instant::now() > deadline {
+                bail!("`{}` did not end within {limit:?} of a signal; it printed:\n{}", self.what, self.output());
+            }
+            thread::sleep(LOOK_AFTER_SIGNAL);
+        }
+        Ok(self.child.wait()?)
     }
 
     /// Sends SIGINT, waits for the end, at most `limit`, and gives all it printed; an error if it ends with a failure.
     pub fn stop(&mut self, limit: Duration) -> Result<String> {
-        // A child that has not been waited for keeps its id, so the signal can't reach a stranger.
         if self.is_running()? {
-            kill_process(Pid::from_child(&self.child), Signal::INT).context("cannot signal a child")?;
+            self.signal(Signal::INT)?;
         }
-        let deadline = Instant::now() + limit;
-        while self.is_running()? {
-            if Instant::now() > deadline {
-                bail!("`{}` did not end within {limit:?} of SIGINT; it printed:\n{}", self.what, self.output());
-            }
-            thread::sleep(LOOK);
-        }
-        let status = self.child.wait()?;
+        let status = self.ended(limit)?;
         if status.success() { Ok(self.output()) } else { Err(self.failure(status)) }
     }
 

@@ -30,10 +30,20 @@ pub mod drops;
 pub mod vlan;
 // What stands in the box.
 pub mod system;
+// Tidegate as a program: started, hurt, started again.
+pub mod gate;
+// What Tidegate leaves in the kernel and on its ports.
+pub mod traces;
+// What Tidegate counts, as it says it.
+pub mod metrics;
 // What crosses the box, and what is measured of it.
 pub mod traffic;
 // Measurements that take a whole bed: rate and latency.
 pub mod experiment;
+// What a kill, a hang, a panic, a stop, a restart or a bypass costs the wire.
+pub mod failover;
+// What a box costs while nothing happens, and how fast it wakes.
+pub mod idle;
 // Text tables.
 pub mod table;
 // The demo's result as a picture.

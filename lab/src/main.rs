@@ -1,6 +1,6 @@
 //! The lab's commands: those for people, and those that the lab starts at its hosts.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -10,10 +10,10 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use tidegate_lab::experiment::{self, EF};
 use tidegate_lab::netns::{Direction, Lab, Layout};
-use tidegate_lab::system::{Rates, System, VOICE_RULE, find_tidegate, tidegate_policy};
+use tidegate_lab::system::{Rates, System, VOICE_RULE, find_debug_tidegate, find_tidegate, tidegate_policy};
 use tidegate_lab::table::{Table, mbit, ms};
-use tidegate_lab::traffic::{self, frames, meter, page, udp};
-use tidegate_lab::{demo, interrupt};
+use tidegate_lab::traffic::{self, beacon, frames, meter, page, spray, udp};
+use tidegate_lab::{demo, failover, idle, interrupt};
 
 /// Tidegate's test bed: a client host, a bridge box and a server host in network namespaces of their own.
 ///
@@ -62,6 +62,26 @@ enum Command {
         #[arg(long, default_value_t = 3)]
         seconds: u64,
     },
+    /// Kill, hang, stop, restart and bypass Tidegate under traffic both ways, and measure what each costs the wire
+    ///
+    /// A panic in a worker is tried on this workspace's debug build, which obeys SIGUSR2.
+    Failover {
+        /// How often each event is tried
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        repeats: u32,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure the processor time without traffic and the latency after pauses, of the kernel's bridge and of Tidegate
+    Idle {
+        /// How long each is watched without traffic, with probes at 20 Hz, and with probes at 1 kHz
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+        seconds: u64,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
     /// Make the bed, put a system in the box, say how to use it, and leave it standing until Ctrl-C
     Stand {
         #[arg(value_enum)]
@@ -95,6 +115,13 @@ enum Helper {
         #[arg(long)]
         port: u16,
     },
+    /// (helper) Send one datagram in each of many flows
+    Spray {
+        #[arg(long)]
+        to: Ipv4Addr,
+        #[arg(long)]
+        flows: u64,
+    },
     /// (helper) Answer every TCP connection with a page
     Serve {
         #[arg(long)]
@@ -121,6 +148,17 @@ enum Helper {
         file: PathBuf,
         #[arg(long, default_value_t = 10_000)]
         per_second: u64,
+    },
+    /// (helper) Send numbered frames of many protocols
+    Beacon {
+        #[arg(long)]
+        own: String,
+        #[arg(long)]
+        peer: String,
+        #[arg(long, value_enum)]
+        roamer: beacon::Roamer,
+        #[arg(long)]
+        move_at: u64,
     },
     /// (helper) Write what comes in by eth0 to a capture file
     Capture { file: PathBuf },
@@ -179,6 +217,8 @@ fn run(command: Command) -> Result<()> {
         Command::Rate { system, mbit, seconds } => {
             rate(bed()?, &system.system(mbit)?, mbit * 1_000_000, Duration::from_secs(seconds))
         }
+        Command::Failover { repeats, json } => fail_over(bed()?, repeats, json),
+        Command::Idle { seconds, json } => rest(bed, Duration::from_secs(seconds), json),
         Command::Stand { system, mbit } => stand(bed()?, &system.system(mbit)?),
         Command::Helper(_) => unreachable!("helpers were handled above"),
     }
@@ -188,12 +228,14 @@ fn assist(helper: Helper) -> Result<()> {
     match helper {
         Helper::Send { to, payload, interval_ns, count, dscp } => udp::send(to, payload, interval_ns, count, dscp),
         Helper::Sink { port } => udp::sink(port),
+        Helper::Spray { to, flows } => spray::spray(to, flows),
         Helper::Serve { port, bytes } => page::serve(port, bytes),
         Helper::Read { from, interval_ms } => page::read(from, Duration::from_millis(interval_ms)),
         Helper::Meter { settle_ms, window_ms } => {
             meter::meter(Duration::from_millis(settle_ms), Duration::from_millis(window_ms))
         }
         Helper::Inject { file, per_second } => frames::inject(&file, per_second),
+        Helper::Beacon { own, peer, roamer, move_at } => beacon::beacon(&own, &peer, roamer, move_at),
         Helper::Capture { file } => frames::capture(&file),
         Helper::Spin => {
             let closed = traffic::until_input_closes();
@@ -240,6 +282,29 @@ fn rate(mut lab: Lab, system: &System, configured: u64, window: Duration) -> Res
         }
     }
     print!("{}", running.stop()?);
+    Ok(())
+}
+
+fn fail_over(mut lab: Lab, repeats: u32, json: bool) -> Result<()> {
+    lab.keep_awake()?;
+    let mut trials = failover::Trials::new(&lab, find_tidegate()?, find_debug_tidegate()?)?;
+    let rows = failover::failover(&mut trials, repeats, |line| eprintln!("{line}"))?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+    } else {
+        print!("{}", failover::table(&rows));
+    }
+    Ok(())
+}
+
+fn rest(bed: impl Fn() -> Result<Lab>, span: Duration, json: bool) -> Result<()> {
+    let tidegate = System::Tidegate { binary: find_tidegate()?, policy: tidegate_policy(None, "") };
+    let rests = idle::compare(&[System::Bridge, tidegate], bed, span)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&rests)?);
+    } else {
+        print!("{}", idle::table(rests.iter().map(|(system, rest)| (system.as_str(), *rest))));
+    }
     Ok(())
 }
 

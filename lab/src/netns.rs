@@ -26,7 +26,8 @@ const PREFIX: &str = "tidelab";
 /// Labs of one machine run one after another: two that measure at once would measure each other.
 const LOCK: &str = "/run/lock/tidegate-lab";
 /// What the lab starts.
-const TOOLS: [&str; 11] = ["ip", "tc", "ss", "ethtool", "sysctl", "taskset", "chrt", "nice", "kill", "ping", "iperf3"];
+const TOOLS: [&str; 13] =
+    ["ip", "tc", "ss", "ethtool", "sysctl", "taskset", "chrt", "nice", "kill", "ping", "iperf3", "bpftool", "curl"];
 /// Frames that wait at a host for room in the wire. Without a queue, veth drops silently when its ring of 256 is full.
 const HOST_QUEUE: u32 = 1000;
 
@@ -91,6 +92,16 @@ impl Host {
         Ok(())
     }
 
+    /// Switches its `eth0` on or off, so that the far end of the wire sees a carrier or none.
+    pub fn switch(&self, on: bool) -> Result<()> {
+        self.ip(if on { "link set eth0 up" } else { "link set eth0 down" }).map(|_| ())
+    }
+
+    /// Whether its `eth0` sees a carrier.
+    pub fn has_carrier(&self) -> Result<bool> {
+        Ok(self.ip("-o link show dev eth0")?.contains("LOWER_UP"))
+    }
+
     /// The bytes that have come in by its `eth0`, Ethernet headers included.
     pub fn received_bytes(&self) -> Result<u64> {
         drops::received_bytes(&self.netns, "eth0")
@@ -111,6 +122,11 @@ pub struct Lab {
     /// The namespace of the box; empty of ports in [`Layout::Cable`].
     pub middle: String,
     layout: Layout,
+    // The path of the binary `tidegate-lab`, and what the names of the namespaces begin with.
+    helper: PathBuf,
+    stem: String,
+    // Namespaces of a second pair of hosts, see `second_pair`.
+    more: Vec<String>,
     // Awake cores, see `keep_awake`; ended before the namespaces go.
     spinners: Vec<Process>,
     // Given back before the turn is.
@@ -130,25 +146,21 @@ impl Lab {
         sweep()?;
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let stem = format!("{PREFIX}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let host = |role, ipv4, ipv6, mac| Host {
-            netns: format!("{stem}-{role}"),
-            ipv4,
-            ipv6,
-            mac,
-            helper: helper.to_owned(),
-        };
         // From here on a failure drops the lab, which takes down what stands already.
         let lab = Lab {
-            client: host("client", "10.77.0.1", "fd77::1", "02:77:00:00:00:01"),
-            server: host("server", "10.77.0.2", "fd77::2", "02:77:00:00:00:02"),
+            client: client(&stem, "client", helper),
+            server: server(&stem, "server", helper),
             middle: format!("{stem}-box"),
             layout,
+            helper: helper.to_owned(),
+            stem,
+            more: Vec::new(),
             spinners: Vec::new(),
             _favour: Favour::ask(),
             _turn: turn,
         };
         lab.lay_wires()?;
-        lab.settle_hosts()?;
+        [&lab.client, &lab.server].into_iter().try_for_each(settle_host)?;
         Ok(lab)
     }
 
@@ -211,52 +223,102 @@ impl Lab {
         ends
     }
 
+    /// A second client and server, with ports `in1` and `out1` at the box. They have the same addresses as the first pair,
+    /// from which nothing leads to them: whatever crosses over is seen.
+    pub fn second_pair(&mut self) -> Result<[Host; 2]> {
+        let hosts = [client(&self.stem, "client2", &self.helper), server(&self.stem, "server2", &self.helper)];
+        for (host, port) in hosts.iter().zip(["in1", "out1"]) {
+            self.more.push(host.netns.clone());
+            make_namespace(&host.netns)?;
+            self.lay_wire(host, port)?;
+            settle_host(host)?;
+        }
+        Ok(hosts)
+    }
+
+    /// Takes the box's port `in0` away, and with it the client's interface.
+    pub fn unplug_client(&self) -> Result<()> {
+        command::run(format!("ip -n {} link delete in0", self.middle)).map(|_| ())
+    }
+
+    /// Puts back what [`Lab::unplug_client`] took, as new interfaces with the same names and addresses.
+    pub fn plug_client(&self) -> Result<()> {
+        self.lay_wire(&self.client, "in0")?;
+        settle_host(&self.client)
+    }
+
     fn lay_wires(&self) -> Result<()> {
         let (client, server, middle) = (&self.client.netns, &self.server.netns, &self.middle);
         for netns in [client, middle, server] {
-            command::run(format!("ip netns add {netns}"))?;
-            command::run(format!("ip -n {netns} link set lo up"))?;
+            make_namespace(netns)?;
         }
         // The box's ports, bridges included, are no hosts: they say nothing of their own.
         self.in_box("sysctl")
             .words("-qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
             .run()?;
+        // Where the kernel has br_netfilter, its firewall would see the frames on a bridge.
+        for table in ["iptables", "ip6tables", "arptables"] {
+            let _ = self.in_box("sysctl").words(format!("-qw net.bridge.bridge-nf-call-{table}=0")).run();
+        }
         match self.layout {
             Layout::Cable => {
                 command::run(format!("ip link add eth0 netns {client} type veth peer name eth0 netns {server}"))?;
+                [client, server].into_iter().try_for_each(|netns| make_plain(netns, "eth0"))
             }
             Layout::Box => {
-                command::run(format!("ip link add eth0 netns {client} type veth peer name in0 netns {middle}"))?;
-                command::run(format!("ip link add eth0 netns {server} type veth peer name out0 netns {middle}"))?;
+                self.lay_wire(&self.client, "in0")?;
+                self.lay_wire(&self.server, "out0")
             }
         }
-        for (netns, name) in self.ends() {
-            // Frames go over the wire as they would over copper: of their real size, with their checksums and tags inside.
-            let off = "rx off tx off sg off tso off gso off gro off txvlan off rxvlan off \
-                       tx-vlan-stag-hw-insert off rx-vlan-stag-hw-parse off";
-            Invocation::new("ethtool").netns(netns).words(format!("-K {name} {off}")).run()?;
-            command::run(format!("ip -n {netns} link set {name} up"))?;
-        }
-        Ok(())
     }
 
-    fn settle_hosts(&self) -> Result<()> {
-        for host in [&self.client, &self.server] {
-            let quiet = "net.ipv6.conf.eth0.router_solicitations=0 net.ipv6.conf.eth0.accept_ra=0";
-            host.program("sysctl").words(format!("-qw {quiet}")).run()?;
-            host.ip(format!("link set eth0 address {}", host.mac))?;
-            host.ip(format!("address add {}/24 dev eth0", host.ipv4))?;
-            host.ip(format!("address add {}/64 dev eth0 nodad", host.ipv6))?;
-            command::run(format!("tc -n {} qdisc add dev eth0 root pfifo limit {HOST_QUEUE}", host.netns))?;
-        }
-        Ok(())
+    /// A wire from `host` to the box's port `port`.
+    fn lay_wire(&self, host: &Host, port: &str) -> Result<()> {
+        let (netns, middle) = (&host.netns, &self.middle);
+        command::run(format!("ip link add eth0 netns {netns} type veth peer name {port} netns {middle}"))?;
+        make_plain(netns, "eth0")?;
+        make_plain(middle, port)
     }
+}
+
+fn client(stem: &str, role: &str, helper: &Path) -> Host {
+    let (netns, helper) = (format!("{stem}-{role}"), helper.to_owned());
+    Host { netns, ipv4: "10.77.0.1", ipv6: "fd77::1", mac: "02:77:00:00:00:01", helper }
+}
+
+fn server(stem: &str, role: &str, helper: &Path) -> Host {
+    let (netns, helper) = (format!("{stem}-{role}"), helper.to_owned());
+    Host { netns, ipv4: "10.77.0.2", ipv6: "fd77::2", mac: "02:77:00:00:00:02", helper }
+}
+
+fn make_namespace(netns: &str) -> Result<()> {
+    command::run(format!("ip netns add {netns}"))?;
+    command::run(format!("ip -n {netns} link set lo up")).map(|_| ())
+}
+
+/// Lets frames go over the wire at `name` as they would over copper: of their real size, with their checksums and tags
+/// inside. Then switches it on.
+fn make_plain(netns: &str, name: &str) -> Result<()> {
+    let off = "rx off tx off sg off tso off gso off gro off txvlan off rxvlan off \
+               tx-vlan-stag-hw-insert off rx-vlan-stag-hw-parse off";
+    Invocation::new("ethtool").netns(netns).words(format!("-K {name} {off}")).run()?;
+    command::run(format!("ip -n {netns} link set {name} up")).map(|_| ())
+}
+
+/// Addresses and a queue.
+fn settle_host(host: &Host) -> Result<()> {
+    let quiet = "net.ipv6.conf.eth0.router_solicitations=0 net.ipv6.conf.eth0.accept_ra=0";
+    host.program("sysctl").words(format!("-qw {quiet}")).run()?;
+    host.ip(format!("link set eth0 address {}", host.mac))?;
+    host.ip(format!("address add {}/24 dev eth0", host.ipv4))?;
+    host.ip(format!("address add {}/64 dev eth0 nodad", host.ipv6))?;
+    command::run(format!("tc -n {} qdisc add dev eth0 root pfifo limit {HOST_QUEUE}", host.netns)).map(|_| ())
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
         self.spinners.clear();
-        for netns in [&self.client.netns, &self.server.netns, &self.middle] {
+        for netns in [&self.client.netns, &self.server.netns, &self.middle].into_iter().chain(&self.more) {
             // The only failure is that a namespace was never made.
             let _ = remove(netns);
         }

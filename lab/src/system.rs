@@ -1,19 +1,16 @@
 //! What stands in the box: the kernel's bridge, alone or with its own shaping, or Tidegate.
 
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use tempfile::TempDir;
+use rustix::process::Signal;
 
-use crate::command::{self, Process};
+use crate::command;
+use crate::gate::Gate;
 use crate::interrupt;
 use crate::netns::{BOX_CORE, HOST_CORE, Lab, START_LIMIT};
-
-/// How long Tidegate may take from SIGINT to its end.
-const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Rates in bits per second on the wire, per direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,21 +78,34 @@ pub fn find_tidegate() -> Result<PathBuf> {
         // The bed's programs run in other folders.
         return path.canonicalize().with_context(|| format!("TIDEGATE_BIN={}", path.display()));
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
-    for profile in ["release", "debug"] {
-        let path = target.join(profile).join("tidegate");
-        if path.exists() {
-            return Ok(path.canonicalize()?);
-        }
+    match ["release", "debug"].iter().find_map(|profile| built(profile)) {
+        Some(path) => Ok(path),
+        None => bail!(
+            "no tidegate in {}: build it with `cargo build --release`, or name it with TIDEGATE_BIN",
+            target().display()
+        ),
     }
-    bail!("no tidegate in {}: build it with `cargo build --release`, or name it with TIDEGATE_BIN", target.display())
+}
+
+/// The workspace's debug build of Tidegate, which checks itself at every turn and panics when asked to (SIGUSR2).
+pub fn find_debug_tidegate() -> Result<PathBuf> {
+    built("debug").with_context(|| format!("no debug tidegate in {}: build it with `cargo build`", target().display()))
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from)
+}
+
+/// The workspace's build of a profile, if it is there.
+fn built(profile: &str) -> Option<PathBuf> {
+    target().join(profile).join("tidegate").canonicalize().ok()
 }
 
 /// A system at work; taken out of the box by [`Running::stop`], or killed on drop.
 #[derive(Debug)]
 pub struct Running {
-    tidegate: Option<(Process, TempDir)>,
+    tidegate: Option<Gate>,
 }
 
 impl System {
@@ -114,7 +124,11 @@ impl System {
                 class_tree(lab, "in0", rates.download)?;
                 class_tree(lab, "out0", rates.upload)?;
             }
-            System::Tidegate { binary, policy } => running.tidegate = Some(tidegate(lab, binary, policy)?),
+            System::Tidegate { binary, policy } => {
+                let mut gate = Gate::new(lab, binary, policy)?;
+                gate.spawn()?;
+                running.tidegate = Some(gate);
+            }
         }
         let answered = running.await_ping(lab).with_context(|| format!("no ping passes through the {self}"));
         answered.map_err(|error| running.explain(error))?;
@@ -125,13 +139,18 @@ impl System {
 impl Running {
     /// What the system has printed so far; nothing for the kernel's.
     pub fn log(&self) -> String {
-        self.tidegate.as_ref().map_or(String::new(), |(process, _)| process.output())
+        self.tidegate.as_ref().map_or(String::new(), Gate::log)
     }
 
     /// How long the box's threads have been kept from their cores by other programs; no time for the kernel's systems, which no
     /// program keeps waiting.
     pub fn kept_waiting(&self) -> Result<Duration> {
-        self.tidegate.as_ref().map_or(Ok(Duration::ZERO), |(process, _)| process.kept_waiting())
+        self.tidegate.as_ref().map_or(Ok(Duration::ZERO), |gate| gate.process()?.kept_waiting())
+    }
+
+    /// How long the box's threads have run; no time for the kernel's systems, which have none.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        self.tidegate.as_ref().map_or(Ok(Duration::ZERO), |gate| gate.process()?.cpu_time())
     }
 
     /// `error`, with what the system has printed behind it.
@@ -143,7 +162,7 @@ impl Running {
     /// Stops Tidegate by SIGINT and gives all that it printed, its summary last; an error if it ends badly.
     /// The kernel's systems have nothing to stop or say: they go with the lab.
     pub fn stop(mut self) -> Result<String> {
-        self.tidegate.as_mut().map_or(Ok(String::new()), |(process, _)| process.stop(STOP_LIMIT))
+        self.tidegate.as_mut().map_or(Ok(String::new()), |gate| gate.stop(Signal::INT))
     }
 
     fn await_ping(&mut self, lab: &Lab) -> Result<()> {
@@ -152,8 +171,8 @@ impl Running {
             let answer = lab.client.ping(lab.server.ipv4, 1).and_then(|()| lab.client.ping(lab.server.ipv6, 1));
             let Err(error) = answer else { return Ok(()) };
             interrupt::check()?;
-            if let Some((process, _)) = &mut self.tidegate
-                && !process.is_running()?
+            if let Some(gate) = &mut self.tidegate
+                && !gate.is_running()?
             {
                 bail!("it ended by itself");
             }
@@ -162,14 +181,6 @@ impl Running {
             }
         }
     }
-}
-
-fn tidegate(lab: &Lab, binary: &Path, policy: &str) -> Result<(Process, TempDir)> {
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("policy.toml");
-    fs::write(&file, policy)?;
-    let process = lab.in_box(&binary.to_string_lossy()).words("run -c").arg(file.to_string_lossy()).spawn()?;
-    Ok((process, folder))
 }
 
 /// A bridge that is as much of a wire as the kernel's can be: it floods, learns nothing, and forwards the reserved
@@ -183,10 +194,6 @@ fn bridge(lab: &Lab) -> Result<()> {
         command::run(format!("{ip} link set {port} type bridge_slave {as_wire}"))?;
     }
     command::run(format!("{ip} link set br0 up"))?;
-    // Where Docker loaded br_netfilter, its firewall would see the frames.
-    for table in ["iptables", "ip6tables", "arptables"] {
-        let _ = lab.in_box("sysctl").words(format!("-qw net.bridge.bridge-nf-call-{table}=0")).run();
-    }
     Ok(())
 }
 

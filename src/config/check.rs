@@ -34,10 +34,8 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let classes = classes(&root.sections("class"), &links);
     let rules = rules(root.sections("rule"));
     let subscribers = subscriber::all(&root.sections("subscriber"));
-    if wires.is_empty() {
-        return None;
-    }
-    Some(Config { wires, cores, api, classes, rules, subscribers, warnings: Vec::new() })
+    let config = Config { wires, cores, api, classes, rules, subscribers, warnings: Vec::new() };
+    (!config.wires.is_empty()).then_some(config)
 }
 
 /// The most wires of one box: the kernel's share of as many ports is all that can be silenced at once.

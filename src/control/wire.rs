@@ -142,7 +142,7 @@ impl Wire {
 
     /// Looks after the ports; false if one of them is gone.
     pub(super) fn look_after(&mut self, now: Nanos) -> bool {
-        let Some(open) = &self.open else { return true };
+        let Some(open) = &mut self.open else { return true };
         let conditions = Side::BOTH.map(|side| open.watch.look(side));
         if conditions.contains(&Condition::Gone) {
             return false;
@@ -150,15 +150,11 @@ impl Wire {
         if self.config.link_loss == LinkLoss::Carry
             && let Some(order) = self.carry.decide(conditions, now)
         {
-            let done = match order {
-                Order::Cut(side) => open.watch.cut(side),
-                Order::Mend(side) => open.watch.mend(side),
+            let (done, why, side) = match order {
+                Order::Cut(side) => (open.watch.cut(side), "has lost its link: taking down", side),
+                Order::Mend(side) => (open.watch.mend(side), "has its link again: bringing up", side),
             };
-            let (verb, side) = match order {
-                Order::Cut(side) => ("has lost its link: taking down", side),
-                Order::Mend(side) => ("has its link again: bringing up", side),
-            };
-            tracing::warn!("wire {}: {} {verb} {}", self.name(), side.opposite().name(), side.name());
+            tracing::warn!("wire {}: {} {why} {}", self.name(), side.opposite().name(), side.name());
             if let Err(error) = done {
                 tracing::error!("wire {}: {error}", self.name());
             }
@@ -228,7 +224,7 @@ impl Wire {
 
     /// Brings up a port that was taken down because of the other.
     pub(super) fn mend(&mut self) {
-        if let (Some(open), Some(side)) = (&self.open, self.carry.cut())
+        if let (Some(open), Some(side)) = (&mut self.open, self.carry.cut())
             && let Err(error) = open.watch.mend(side)
         {
             tracing::error!("wire {}: {error}", self.name());

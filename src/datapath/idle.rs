@@ -1,22 +1,18 @@
 //! How a worker waits for work without missing any and without adding latency.
 //!
-//! A worker that found nothing spins for [`SPIN`], then sleeps until a port has a frame, the other half rings, the shaper's
-//! next departure comes, or [`LONGEST_SLEEP`] has passed. Departures closer than [`TOO_CLOSE`] are waited for by spinning,
-//! since a sleep and a wake-up take longer than that.
-//!
-//! The other half rings a [`Bell`]: the sleeper announces itself, looks once more for work, and only then sleeps; the
-//! ringer makes its work visible, then looks for a sleeper. With a full fence on either side one of the two sees the other.
+//! A worker that found nothing spins for [`SPIN`], then sleeps until a port has a frame, the other half rings its [`Bell`],
+//! the shaper's next departure comes, or [`LONGEST_SLEEP`] has passed. Departures closer than [`TOO_CLOSE`] are waited for by
+//! spinning, since a sleep and a wake-up take longer than that. Whoever is woken for nothing goes back to sleep at once.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
+use super::bell::{self, Wake};
 use crate::units::Nanos;
 
 /// How long a worker looks for work before it sleeps.
@@ -25,28 +21,20 @@ const SPIN: Nanos = Nanos::from_micros(50);
 /// A departure that is closer than this is waited for awake.
 const TOO_CLOSE: Nanos = Nanos::from_micros(100);
 
-/// How long a sleep lasts at most, so that orders to stop are seen.
-const LONGEST_SLEEP: Nanos = Nanos::from_millis(100);
+/// How long a sleep lasts at most: two of them, one in each of two workers, must end well within the 80 ms after which a
+/// worker has stalled and the 100 ms for which the ports believe that they are served.
+const LONGEST_SLEEP: Nanos = Nanos::from_millis(25);
 
 const BELL: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
 
-/// Wakes a worker that sleeps; costs one fence and one load for one that doesn't.
-#[derive(Clone, Debug)]
-pub struct Bell {
-    sleeping: Arc<AtomicBool>,
-    waker: Arc<Waker>,
-}
+/// Wakes a worker that sleeps in its bed.
+pub type Bell = bell::Bell<Waker>;
 
-impl Bell {
-    /// Wakes the worker if it sleeps. Whatever it is to find must have been made visible before.
-    #[inline]
-    pub fn ring(&self) {
-        fence(Ordering::SeqCst);
-        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::AcqRel) {
-            // A waker fails only if its event descriptor is gone, which means that the sleeper is, too.
-            let _ = self.waker.wake();
-        }
+impl Wake for Waker {
+    fn wake(&self) {
+        // A waker fails only if its event descriptor is gone, which means that the sleeper is, too.
+        let _ = Waker::wake(self);
     }
 }
 
@@ -59,6 +47,7 @@ pub struct Idle {
     bell: Bell,
     /// Never sleep: the lowest latency for a whole core.
     spin: bool,
+    /// When the first turn was that moved nothing, if the last one didn't.
     idle_since: Option<Nanos>,
 }
 
@@ -77,8 +66,7 @@ impl Idle {
         let timer =
             rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
-        let waker = Arc::new(Waker::new(poll.registry(), BELL)?);
-        let bell = Bell { sleeping: Arc::default(), waker };
+        let bell = Bell::new(Waker::new(poll.registry(), BELL)?);
         Ok(Idle { poll, events: Events::with_capacity(16), timer, bell, spin, idle_since: None })
     }
 
@@ -101,15 +89,19 @@ impl Idle {
         !self.spin && !near && now.since(since) >= SPIN
     }
 
+    /// How long there has been no work.
+    pub fn idle_for(&self, now: Nanos) -> Nanos {
+        self.idle_since.map_or(Nanos::ZERO, |since| now.since(since))
+    }
+
     /// Says that the worker is about to sleep; after this it must look for work once more.
     pub fn announce(&self) {
-        self.bell.sleeping.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        self.bell.announce();
     }
 
     /// Takes the announcement back, because there was work after all.
     pub fn retract(&self) {
-        self.bell.sleeping.store(false, Ordering::Relaxed);
+        self.bell.retract();
     }
 
     /// Sleeps until something happens, `until` at the latest.
@@ -123,8 +115,6 @@ impl Idle {
         // An interrupted wait is a wake-up like any other.
         let _ = self.poll.poll(&mut self.events, Some(net));
         self.retract();
-        // One more look costs nothing; a frame may be there.
-        self.idle_since = None;
     }
 
     fn arm(&self, span: u64) {
@@ -147,13 +137,8 @@ mod tests {
         idle.announce();
         bell.ring();
         idle.sleep(clock.now(), None);
-        let ringer = std::thread::spawn(move || {
-            while !bell.sleeping.load(Ordering::Relaxed) {
-                std::hint::spin_loop();
-            }
-            bell.ring();
-        });
         idle.announce();
+        let ringer = std::thread::spawn(move || bell.ring());
         idle.sleep(clock.now(), None);
         ringer.join().unwrap();
     }

@@ -29,6 +29,10 @@ pub mod drain;
 pub mod worker;
 // How a worker waits for work.
 pub mod idle;
+// How a sleeper and those who bring it work don't miss each other.
+pub mod bell;
+// The bell's atomics.
+mod sync;
 
 pub use bands::BANDS;
 pub use drop::DropReason;

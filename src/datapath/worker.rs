@@ -14,7 +14,8 @@ use crate::units::Nanos;
 /// the time after which the kernel's program takes frames past a queue (100 ms), so that no such time goes unnoticed.
 pub const STALL: Nanos = Nanos::from_millis(80);
 
-/// How often a port that holds frames is looked at when nothing else happens: nobody announces completions.
+/// When a port that holds frames is looked at again if nothing else happens: nobody announces completions. If nothing has
+/// moved for longer, as long again: a port that sends nothing must not keep its worker busy.
 const COMPLETION_CHECK: Nanos = Nanos::from_micros(200);
 
 /// The halves that one thread turns, and the thread's bed.
@@ -58,7 +59,7 @@ impl<R: Rx, T: Tx> Worker<R, T> {
                 self.idle.worked();
                 continue;
             }
-            let wake = wake_at(&agenda, now);
+            let wake = self.wake_at(&agenda, now);
             if !self.idle.should_sleep(now, wake) {
                 std::hint::spin_loop();
                 continue;
@@ -75,7 +76,7 @@ impl<R: Rx, T: Tx> Worker<R, T> {
                 self.idle.worked();
                 continue;
             }
-            self.idle.sleep(now, wake_at(&agenda, now));
+            self.idle.sleep(now, self.wake_at(&agenda, now));
         }
         self
     }
@@ -103,10 +104,10 @@ impl<R: Rx, T: Tx> Worker<R, T> {
         }
         agenda
     }
-}
 
-/// When a worker must look again even if nobody wakes it.
-fn wake_at(agenda: &Agenda, now: Nanos) -> Option<Nanos> {
-    let completion = agenda.in_transmit.then(|| now + COMPLETION_CHECK);
-    [agenda.departure, completion].into_iter().flatten().min()
+    /// When this worker must look again even if nobody wakes it.
+    fn wake_at(&self, agenda: &Agenda, now: Nanos) -> Option<Nanos> {
+        let completion = agenda.in_transmit.then(|| now + self.idle.idle_for(now).max(COMPLETION_CHECK));
+        [agenda.departure, completion].into_iter().flatten().min()
+    }
 }

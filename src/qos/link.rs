@@ -38,15 +38,15 @@ impl Link {
         }
     }
 
-    pub(super) fn rate(&self) -> Rate {
-        self.bucket.rate()
-    }
-
-    /// Begins anew: both buckets are full, and nothing is owed.
-    pub(super) fn reset(&mut self, now: Nanos) {
+    /// Fills the bucket and forgives what is owed.
+    pub(super) fn fill(&mut self, now: Nanos) {
         self.bucket.fill(now);
         self.spared.fill(now);
         self.owes = false;
+    }
+
+    pub(super) fn rate(&self) -> Rate {
+        self.bucket.rate()
     }
 
     /// Whether a leaf may send at `now`.

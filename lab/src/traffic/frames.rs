@@ -23,6 +23,9 @@ pub const LONGEST: usize = 1514;
 const SNAP: i32 = 2048;
 /// What the kernel keeps for a capture: it must never be the place of the loss.
 const CAPTURE_BUFFER: i32 = 128 << 20;
+/// The same for a sender, which never looks at what comes in.
+const SEND_SNAP: i32 = 64;
+const SEND_BUFFER: i32 = 64 << 10;
 /// How often an idle capture looks again.
 const LOOK: u64 = 1_000_000;
 /// A capture ends when nothing came for this long after it was told to end.
@@ -114,7 +117,7 @@ const FILE: &str = "tap.pcap";
 /// The body of `tidegate-lab inject`.
 pub fn inject(path: &Path, per_second: u64) -> Result<()> {
     let frames = read(path)?;
-    let mut wire = open()?;
+    let mut wire = open_to_send()?;
     let interval = 1_000_000_000 / per_second.max(1);
     let (start, mut refused) = (clock::now(), Vec::new());
     clock::sharpen();
@@ -152,7 +155,15 @@ pub fn capture(path: &Path) -> Result<()> {
     report(&Captured { frames, missed: u64::from(wire.stats()?.dropped) })
 }
 
+/// Opens `eth0` to capture what comes in.
 fn open() -> Result<Capture<Active>> {
     let wire = Capture::from_device("eth0")?.promisc(true).immediate_mode(true);
     wire.snaplen(SNAP).buffer_size(CAPTURE_BUFFER).open().context("cannot open eth0 for raw frames")
+}
+
+/// Opens `eth0` to send raw frames. What comes in is no matter here: a large buffer would only keep the core busy while the
+/// kernel clears it.
+pub(super) fn open_to_send() -> Result<Capture<Active>> {
+    let wire = Capture::from_device("eth0")?.snaplen(SEND_SNAP).buffer_size(SEND_BUFFER);
+    wire.open().context("cannot open eth0 to send raw frames")
 }

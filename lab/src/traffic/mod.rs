@@ -3,6 +3,8 @@
 
 // Paced datagrams with a number and a time inside, and the sink that counts and times them.
 pub mod udp;
+// One datagram in each of many flows.
+pub mod spray;
 // Bulk TCP by iperf3.
 pub mod iperf;
 // Pages over TCP, timed as a reader feels them.
@@ -11,6 +13,8 @@ pub mod page;
 pub mod meter;
 // Raw frames, injected and captured with their tags in place.
 pub mod frames;
+// Numbered frames of protocols that a wire must not touch.
+pub mod beacon;
 
 use std::io::{Read, Write};
 use std::sync::Arc;

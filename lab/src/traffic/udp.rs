@@ -29,6 +29,9 @@ const LATENCY_MAX: u64 = 60_000_000_000;
 /// whose kernel counts it against the sender's socket.
 const BUFFER: usize = 64 << 20;
 
+/// A datagram older than this on arrival is stale: it says what its sender no longer means.
+pub const STALE_NANOS: u64 = 100_000_000;
+
 /// A stream of datagrams to be sent.
 #[derive(Clone, Debug)]
 pub struct Stream {
@@ -56,7 +59,13 @@ impl Stream {
 
     /// Probes of a payload like a call's, `count` of them at 1 kHz, which go and are timed before everything else.
     pub fn probes(port: u16, dscp: u8, count: u64) -> Stream {
-        Stream { port, payload: 172, interval_nanos: 1_000_000, count: Some(count), dscp, instrument: true }
+        Stream { count: Some(count), dscp, ..Stream::steady(port, 1_000) }
+    }
+
+    /// An endless stream of small datagrams, `per_second` of them, which go and are timed before everything else.
+    pub fn steady(port: u16, per_second: u64) -> Stream {
+        let interval_nanos = 1_000_000_000 / per_second;
+        Stream { port, payload: 172, interval_nanos, count: None, dscp: 0, instrument: true }
     }
 }
 
@@ -69,6 +78,9 @@ pub struct Sent {
     pub refused: u64,
     /// How long it sent.
     pub nanos: u64,
+    /// The longest time from one datagram to the next: more than the stream's own interval if the sender was kept from its
+    /// core.
+    pub pause: u64,
 }
 
 /// What a sink reports.
@@ -82,8 +94,14 @@ pub struct Received {
     pub duplicates: u64,
     /// Datagrams that came after one with a higher number.
     pub reordered: u64,
+    /// The highest number that came; none if nothing did.
+    pub highest: Option<u64>,
+    /// Datagrams, copies included, that had been on their way for longer than [`STALE_NANOS`].
+    pub stale: u64,
     /// The time from the first to the last.
     pub nanos: u64,
+    /// The longest silence between two arrivals.
+    pub silence: u64,
     /// The time on the way.
     pub latency: Latency,
 }
@@ -136,6 +154,14 @@ impl Outcome {
         self.sent.sent - (self.received.received - self.received.duplicates)
     }
 
+    /// The longest time for which nothing came, in nanoseconds: between two arrivals, or from the last arrival to the end
+    /// of the sending.
+    pub fn silence(&self) -> u64 {
+        let came = self.received.highest.map_or(0, |highest| highest + 1);
+        let interval = self.sent.nanos / self.sent.sent.max(1);
+        self.received.silence.max(self.sent.sent.saturating_sub(came) * interval)
+    }
+
     /// The part that never came, 0 to 1.
     pub fn loss(&self) -> f64 {
         self.lost() as f64 / self.sent.sent.max(1) as f64
@@ -172,9 +198,24 @@ impl Flow {
     }
 
     /// Ends the sender now, then waits for the stragglers.
-    pub fn finish(mut self) -> Result<Outcome> {
-        let sent = parse_report(&self.sender.finish(START_LIMIT)?)?;
-        self.collect(sent)
+    pub fn finish(self) -> Result<Outcome> {
+        let [outcome] = Flow::finish_all([self])?;
+        Ok(outcome)
+    }
+
+    /// Ends several at about the same time.
+    pub fn finish_all<const N: usize>(mut flows: [Flow; N]) -> Result<[Outcome; N]> {
+        flows.iter_mut().for_each(|flow| flow.sender.close_input());
+        let mut sent = Vec::new();
+        for flow in &mut flows {
+            sent.push(parse_report(&flow.sender.wait(START_LIMIT)?)?);
+        }
+        flows.iter_mut().for_each(|flow| flow.sink.close_input());
+        let mut outcomes = Vec::new();
+        for (flow, sent) in flows.iter_mut().zip(sent) {
+            outcomes.push(flow.collect(sent)?);
+        }
+        Ok(outcomes.try_into().expect("one outcome for each flow"))
     }
 
     fn collect(&mut self, sent: Sent) -> Result<Outcome> {
@@ -202,13 +243,16 @@ pub fn send(to: SocketAddr, payload: usize, interval_nanos: u64, count: Option<u
     say_ready()?;
 
     let (start, count) = (clock::now(), count.unwrap_or(u64::MAX));
-    let (mut next, mut refused) = (0, 0);
+    let (mut next, mut refused, mut last, mut pause) = (0, 0, start, 0);
     while next < count && !closed.load(Ordering::Relaxed) {
         // The numbers of a group: all that are due now.
         let due = ((clock::now() - start) / interval_nanos + 1).min(count);
         for _ in 0..due.saturating_sub(next).min(CATCH_UP) {
+            let now = clock::now();
+            pause = pause.max(now - last);
+            last = now;
             datagram[..8].copy_from_slice(&next.to_be_bytes());
-            datagram[8..STAMP].copy_from_slice(&clock::now().to_be_bytes());
+            datagram[8..STAMP].copy_from_slice(&now.to_be_bytes());
             match socket.send_to(&datagram, to) {
                 Ok(_) => next += 1,
                 Err(_) => refused += 1,
@@ -217,7 +261,7 @@ pub fn send(to: SocketAddr, payload: usize, interval_nanos: u64, count: Option<u
         let apart = if interval_nanos < GROUP_NANOS { clock::now() + GROUP_NANOS } else { 0 };
         clock::sleep_until(apart.max(start + next * interval_nanos));
     }
-    report(&Sent { sent: next, refused, nanos: clock::now() - start })
+    report(&Sent { sent: next, refused, nanos: clock::now() - start, pause })
 }
 
 /// The body of `tidegate-lab sink`: counts what comes to `port` until a while after its standard input closes.
@@ -250,8 +294,10 @@ struct Account {
     bytes: u64,
     duplicates: u64,
     reordered: u64,
+    stale: u64,
     first: u64,
     last: u64,
+    silence: u64,
     latency: Histogram<u64>,
 }
 
@@ -260,9 +306,10 @@ impl Account {
     const NUMBERS: u64 = 1 << 28;
 
     fn new() -> Account {
-        let (received, bytes, duplicates, reordered, first, last) = (0, 0, 0, 0, 0, 0);
-        let latency = Latency::histogram();
-        Account { seen: Vec::new(), highest: None, received, bytes, duplicates, reordered, first, last, latency }
+        let (received, bytes, duplicates, reordered, stale) = (0, 0, 0, 0, 0);
+        let (first, last, silence, latency) = (0, 0, 0, Latency::histogram());
+        let (seen, highest) = (Vec::new(), None);
+        Account { seen, highest, received, bytes, duplicates, reordered, stale, first, last, silence, latency }
     }
 
     fn count(&mut self, now: u64, datagram: &[u8]) {
@@ -274,8 +321,11 @@ impl Account {
         }
         if self.received == 0 {
             self.first = now;
+        } else {
+            self.silence = self.silence.max(now - self.last);
         }
         self.last = now;
+        self.stale += u64::from(now.saturating_sub(sent) > STALE_NANOS);
         self.received += 1;
         self.bytes += datagram.len() as u64;
         let (index, bit) = ((number / 64) as usize, 1 << (number % 64));
@@ -298,7 +348,10 @@ impl Account {
             bytes: self.bytes,
             duplicates: self.duplicates,
             reordered: self.reordered,
+            highest: self.highest,
+            stale: self.stale,
             nanos: self.last - self.first,
+            silence: self.silence,
             latency: Latency::of(&self.latency),
         }
     }
@@ -322,8 +375,24 @@ mod tests {
         let received = account.received();
         assert_eq!((received.received, received.duplicates, received.reordered), (5, 1, 1));
         assert_eq!((received.nanos, received.latency.min, received.latency.max), (4_000, 500, 500));
-        let outcome = Outcome { sent: Sent { sent: 5, refused: 0, nanos: 0 }, received };
-        assert_eq!(outcome.lost(), 1);
+        assert_eq!((received.silence, received.stale), (1_000, 0));
+        let outcome = Outcome { sent: Sent { sent: 5, refused: 0, nanos: 5_000, pause: 0 }, received };
+        assert_eq!((outcome.lost(), outcome.silence()), (1, 1_000));
+        // Nothing came of the last four.
+        let outcome = Outcome { sent: Sent { sent: 9, refused: 0, nanos: 9_000, pause: 0 }, received };
+        assert_eq!((outcome.lost(), outcome.silence()), (5, 4_000));
+    }
+
+    #[test]
+    fn silences_and_what_is_stale_are_told() {
+        let mut account = Account::new();
+        for (now, age, number) in [(1_000, 0, 0), (900_001_000, STALE_NANOS + 1, 1), (900_002_000, STALE_NANOS, 2)] {
+            account.count(now, &datagram(number, now - age));
+        }
+        // A copy that comes late is stale too.
+        account.count(900_003_000, &datagram(1, 0));
+        let received = account.received();
+        assert_eq!((received.silence, received.stale, received.duplicates), (900_000_000, 2, 1));
     }
 
     #[test]

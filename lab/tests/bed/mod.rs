@@ -33,10 +33,15 @@ pub(crate) fn lab(layout: Layout) -> Option<Lab> {
 
 /// Tidegate with `policy`, or nothing, said loudly, where it is not built.
 pub(crate) fn tidegate(policy: String) -> Option<System> {
-    match find_tidegate() {
-        Ok(binary) => Some(System::Tidegate { binary, policy }),
+    found("the tidegate binary", find_tidegate()).map(|binary| System::Tidegate { binary, policy })
+}
+
+/// What was looked for, or nothing, said loudly, where it is missing.
+pub(crate) fn found<T>(what: &str, search: anyhow::Result<T>) -> Option<T> {
+    match search {
+        Ok(it) => Some(it),
         Err(error) => {
-            skip(&format!("the tidegate binary: {error}"));
+            skip(&format!("{what}: {error}"));
             None
         }
     }

@@ -52,6 +52,91 @@ pub enum Error {
         /// The other cure, if there is one.
         larger: &'static str,
     },
+    /// Something else has the interface under it.
+    #[error(
+        "interface {name} belongs to {master}; a port belongs to nothing but its wire. Take it out: ip link set {name} \
+         nomaster"
+    )]
+    Master {
+        /// The interface.
+        name: String,
+        /// The kind and name of what it belongs to.
+        master: String,
+    },
+    /// The interface is a host's.
+    #[error(
+        "interface {name} has the address {addresses}; a port has none, because the machine itself would no longer hear what \
+         comes to it. Give it to another interface or remove it: ip address flush dev {name} (and, if routers announce it, \
+         sysctl -w net.ipv6.conf.{name}.disable_ipv6=1)"
+    )]
+    Addresses {
+        /// The interface.
+        name: String,
+        /// Its addresses, separated by commas.
+        addresses: String,
+    },
+    /// The machine sends its own packets by the interface.
+    #[error(
+        "the route to {route} leaves by interface {name}; nothing of the machine's own leaves by a port. Let it leave by \
+         another interface or remove it: ip route flush dev {name}; ip -6 route flush dev {name}"
+    )]
+    Route {
+        /// The interface.
+        name: String,
+        /// The route's destination.
+        route: String,
+    },
+    /// A firewall would judge frames on the bridge.
+    #[error(
+        "the firewall of this network namespace judges frames on bridges (br_netfilter, often loaded by Docker) and would \
+         cut the wire while no bridge of ours runs; switch that off: {cure}"
+    )]
+    BridgeFirewall {
+        /// The command that does.
+        cure: String,
+    },
+    /// Something that isn't a bridge has the bridge's name.
+    #[error(
+        "the wire's bridge is to be named {bridge}, but there is such an interface; rename it: ip link set {bridge} name ..."
+    )]
+    NameTaken {
+        /// The name.
+        bridge: String,
+    },
+    /// The bridge holds an interface that isn't of the wire.
+    #[error(
+        "the wire's bridge {bridge} also holds {port}, which is not of this wire. If it was of an earlier one, undo that: \
+         tidegate detach {port}; otherwise take it out: ip link set {port} nomaster"
+    )]
+    ThirdPort {
+        /// The bridge.
+        bridge: String,
+        /// The interface.
+        port: String,
+    },
+    /// The ports were in two wires.
+    #[error(
+        "{inside} and {outside} were ports of two other wires, with the bridges {bridges}; undo those: tidegate detach \
+         {inside} {outside}"
+    )]
+    TwoWires {
+        /// The inside port.
+        inside: String,
+        /// The outside port.
+        outside: String,
+        /// Their bridges.
+        bridges: String,
+    },
+    /// The port is held already.
+    #[error("port {name} is in use by {holder}; {cure}")]
+    InUse {
+        /// The port.
+        name: String,
+        /// Who has it.
+        holder: String,
+        /// What to do.
+        cure: String,
+    },
     /// The interface has more receive queues than the program tells apart.
     #[error(
         "interface {name} has {queues} receive queues, and a port serves {max} at most; have fewer: ethtool -L {name} combined \
@@ -120,7 +205,7 @@ pub enum Error {
         advice: String,
     },
     /// The state file can't be read or written.
-    #[error("state file {path}: {source}")]
+    #[error("state file {path}: {source}; its directory must be writable, or name another one in TIDEGATE_STATE_DIR")]
     StateFile {
         /// The file.
         path: PathBuf,
@@ -183,6 +268,7 @@ fn advice(source: &io::Error, interface: &str) -> String {
              CAP_IPC_LOCK, or lower egress_frames and the ring sizes",
             locked_memory_limit()
         ),
+        Some(libc::EROFS) => "/proc/sys must be writable: a container needs it mounted so".to_owned(),
         Some(libc::ENODEV | libc::ENXIO) => format!("{interface} has disappeared"),
         Some(libc::ENETDOWN) => format!("{interface} is down; bring it up: ip link set {interface} up"),
         _ => return String::new(),

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::{fs, io, mem};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
+use serde::{Deserialize, Serialize};
 
 use super::diagnosis::Error;
 use super::umem::Options;
@@ -14,13 +15,23 @@ use super::umem::Options;
 const LINK_HEADER: u32 = 14 + 2 * 4;
 
 // Commands of SIOCETHTOOL, and the string set that names the features (linux/ethtool.h).
+const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GSTRINGS: u32 = 0x1b;
 const ETHTOOL_GSSET_INFO: u32 = 0x37;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
+const ETHTOOL_SCHANNELS: u32 = 0x3d;
 const ETHTOOL_GFEATURES: u32 = 0x3a;
 const ETHTOOL_SFEATURES: u32 = 0x3b;
 const ETH_SS_FEATURES: u32 = 4;
 const ETH_GSTRING_LEN: usize = 32;
+
+/// Words of struct ethtool_drvinfo, in which the driver's name follows the command.
+const DRVINFO_WORDS: usize = 196 / 4;
+const DRIVER_NAME_LEN: usize = 32;
+
+/// The receive queues that a port is left with where its channels can be reduced: more than cores to read them only cost
+/// memory.
+const MAX_QUEUES: u32 = 8;
 
 /// The socket option that tells namespaces apart (asm-generic/socket.h).
 const SO_NETNS_COOKIE: libc::c_int = 71;
@@ -47,6 +58,30 @@ fn alters_frames(feature: &str) -> bool {
     named.contains(&feature) || (feature.starts_with("tx-") && feature.ends_with("-segmentation"))
 }
 
+/// How an interface spreads its frames, as `ethtool -l` shows it; a combined channel receives and transmits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Channels {
+    pub(super) rx: u32,
+    pub(super) tx: u32,
+    pub(super) other: u32,
+    pub(super) combined: u32,
+}
+
+impl Channels {
+    /// The channels that receive.
+    pub(super) fn receiving(&self) -> u32 {
+        self.rx + self.combined
+    }
+
+    /// As many of these as a port is left with, if these are too many.
+    pub(super) fn reduced(&self) -> Option<Channels> {
+        let combined = self.combined.min(MAX_QUEUES);
+        let rx = self.rx.min(MAX_QUEUES - combined);
+        (self.receiving() > MAX_QUEUES).then_some(Channels { rx, combined, ..*self })
+    }
+}
+
 /// One feature of an interface, as `ethtool -k` shows it.
 struct Feature {
     name: String,
@@ -59,6 +94,7 @@ struct Feature {
 }
 
 /// An interface of this thread's network namespace, held by its index.
+#[derive(Debug)]
 pub(super) struct Link {
     name: String,
     index: u32,
@@ -93,10 +129,10 @@ impl Link {
         self.index
     }
 
-    /// Checks that the interface is up and its frames fit, and returns its MTU in bytes.
-    pub(super) fn check(&self, options: &Options) -> Result<u32, Error> {
+    /// Checks that the interface is up, or `cut` by us, and that its frames fit; returns its MTU in bytes.
+    pub(super) fn check(&self, options: &Options, cut: bool) -> Result<u32, Error> {
         let refused = |error| Error::refused("reading flags and MTU", &self.name, error);
-        if self.flags().map_err(refused)? & libc::IFF_UP == 0 {
+        if !cut && self.flags().map_err(refused)? & libc::IFF_UP == 0 {
             return Err(Error::Down(self.name.clone()));
         }
         let request = self.request(libc::SIOCGIFMTU, |_| ()).map_err(refused)?;
@@ -114,24 +150,15 @@ impl Link {
 
     /// A number that no other network namespace has had since the machine started; zero before Linux 5.14.
     pub(super) fn namespace_cookie(&self) -> u64 {
-        let mut cookie = 0u64;
-        let mut len = size_of::<u64>() as libc::socklen_t;
-        let value = (&raw mut cookie).cast();
-        let socket = self.control.as_raw_fd();
-        // SAFETY: the option gives a 64-bit integer, and `cookie` is one.
-        #[allow(unsafe_code)]
-        let answer = unsafe { libc::getsockopt(socket, libc::SOL_SOCKET, SO_NETNS_COOKIE, value, &raw mut len) };
-        if answer == 0 { cookie } else { 0 }
+        cookie(&self.control)
     }
 
     /// The receive queues that the driver uses now.
     ///
     /// A driver that has channels is asked; /sys, which shows the namespace that it was mounted in, is for the others.
     pub(super) fn rx_queues(&self) -> Result<u32, Error> {
-        // struct ethtool_channels: command; the most of rx, tx, other, combined; and now of each.
-        let mut channels = [ETHTOOL_GCHANNELS, 0, 0, 0, 0, 0, 0, 0, 0];
-        if self.ethtool(&mut channels).is_ok() && channels[5] + channels[8] > 0 {
-            return Ok(channels[5] + channels[8]);
+        if let Ok(Some(channels)) = self.channels() {
+            return Ok(channels.receiving());
         }
         let directory = format!("/sys/class/net/{}", self.name);
         let index = fs::read_to_string(format!("{directory}/ifindex")).unwrap_or_default();
@@ -144,6 +171,51 @@ impl Link {
         Ok(queues as u32)
     }
 
+    /// The channels in use; none if the driver has no such thing.
+    pub(super) fn channels(&self) -> io::Result<Option<Channels>> {
+        let channels = match self.channels_command() {
+            Ok([_, _, _, _, _, rx, tx, other, combined]) => Channels { rx, tx, other, combined },
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(channels).filter(|channels| channels.receiving() > 0))
+    }
+
+    /// Has the driver use these channels; tells whether that changed anything.
+    pub(super) fn set_channels(&self, channels: &Channels) -> io::Result<bool> {
+        if self.channels()? == Some(*channels) {
+            return Ok(false);
+        }
+        let mut command = self.channels_command()?;
+        command[0] = ETHTOOL_SCHANNELS;
+        command[5..].copy_from_slice(&[channels.rx, channels.tx, channels.other, channels.combined]);
+        self.ethtool(&mut command)?;
+        Ok(true)
+    }
+
+    /// struct ethtool_channels: command; the most of rx, tx, other, combined; and now of each.
+    fn channels_command(&self) -> io::Result<[u32; 9]> {
+        let mut command = [ETHTOOL_GCHANNELS, 0, 0, 0, 0, 0, 0, 0, 0];
+        self.ethtool(&mut command)?;
+        Ok(command)
+    }
+
+    /// The name of the driver; empty if it doesn't say.
+    pub(super) fn driver(&self) -> String {
+        let mut command = [0; DRVINFO_WORDS];
+        command[0] = ETHTOOL_GDRVINFO;
+        if self.ethtool(&mut command).is_err() {
+            return String::new();
+        }
+        let name: Vec<u8> = command[1..1 + DRIVER_NAME_LEN / 4].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        String::from_utf8_lossy(name.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+    }
+
+    /// Brings the interface up or down; tells whether that changed anything.
+    pub(super) fn set_up(&self, up: bool) -> io::Result<bool> {
+        self.set_flag(libc::IFF_UP, up)
+    }
+
     /// Whether the interface was made promiscuous by its administrator.
     pub(super) fn is_promiscuous(&self) -> io::Result<bool> {
         Ok(self.flags()? & libc::IFF_PROMISC != 0)
@@ -151,12 +223,16 @@ impl Link {
 
     /// Makes the interface take all frames, or only its own.
     pub(super) fn set_promiscuous(&self, on: bool) -> io::Result<()> {
+        self.set_flag(libc::IFF_PROMISC, on).map(drop)
+    }
+
+    fn set_flag(&self, flag: i32, on: bool) -> io::Result<bool> {
         let flags = self.flags()?;
-        let wanted = if on { flags | libc::IFF_PROMISC } else { flags & !libc::IFF_PROMISC };
+        let wanted = if on { flags | flag } else { flags & !flag };
         if wanted != flags {
             self.request(libc::SIOCSIFFLAGS, |request| request.ifr_ifru.ifru_flags = wanted as i16)?;
         }
-        Ok(())
+        Ok(wanted != flags)
     }
 
     /// The features that alter frames, are asked for and can be switched off.
@@ -260,6 +336,22 @@ impl Link {
     }
 }
 
+/// A number that no network namespace but this thread's has had since the machine started; zero before Linux 5.14.
+pub(super) fn namespace_cookie() -> io::Result<u64> {
+    Ok(cookie(&socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?))
+}
+
+/// The number of the network namespace in which a socket was made.
+fn cookie(socket: &OwnedFd) -> u64 {
+    let mut cookie = 0u64;
+    let mut len = size_of::<u64>() as libc::socklen_t;
+    let (socket, value) = (socket.as_raw_fd(), (&raw mut cookie).cast());
+    // SAFETY: the option gives a 64-bit integer, and `cookie` is one.
+    #[allow(unsafe_code)]
+    let answer = unsafe { libc::getsockopt(socket, libc::SOL_SOCKET, SO_NETNS_COOKIE, value, &raw mut len) };
+    if answer == 0 { cookie } else { 0 }
+}
+
 /// The interfaces of this thread's network namespace.
 fn existing() -> Vec<String> {
     let devices = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
@@ -283,6 +375,16 @@ mod tests {
         let features = link.features().unwrap();
         assert!(features.iter().any(|feature| feature.name == "rx-gro" && feature.available));
         assert!(features.iter().all(|feature| !feature.available || !feature.name.is_empty()));
+    }
+
+    #[test]
+    fn too_many_channels_are_reduced_combined_ones_first() {
+        let channels = |rx, combined| Channels { rx, tx: 4, other: 1, combined };
+        assert_eq!(channels(8, 0).reduced(), None);
+        assert_eq!(channels(0, 8).reduced(), None);
+        assert_eq!(channels(16, 0).reduced(), Some(channels(8, 0)));
+        assert_eq!(channels(0, 63).reduced(), Some(channels(0, 8)));
+        assert_eq!(channels(8, 6).reduced(), Some(channels(2, 6)));
     }
 
     #[test]

@@ -10,8 +10,20 @@
 mod diagnosis;
 // An interface: its facts, and the settings that a port needs.
 mod link;
+// Route netlink: what the kernel knows of interfaces, addresses and routes.
+mod rtnl;
+// Whether an interface can be a port.
+mod fitness;
+// What an interface says of its own accord, and how it is kept from it.
+mod quiet;
+// The kernel bridge below the ports.
+mod bridge;
 // What was set before the first change, and the way back.
 mod state;
+// One process per port.
+mod lock;
+// The ports while the bridge runs: links that come and go.
+mod upkeep;
 // The kernel's share of a port: loading, attaching, counting.
 mod program;
 // The beats by which the program knows that its queues are served.
@@ -28,8 +40,6 @@ mod rx;
 mod tx;
 // Two ports opened together.
 mod wire;
-// stub
-mod upkeep;
 
 pub use beat::{QUEUES_MAX, STALE, mute_all};
 pub use bypass::{Bypass, bypassed, set_bypass};

@@ -1,6 +1,6 @@
 //! What was set before the first change, and the way back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,22 @@ use std::{env, fmt, fs, io};
 use serde::{Deserialize, Serialize};
 
 use super::diagnosis::Error;
-use super::link::Link;
+use super::link::{Channels, Link};
+use super::lock::Lock;
 use super::program::Attached;
+use super::quiet::Voice;
+use super::rtnl::Rtnl;
+use super::{bridge, link};
 
 /// Where state files are, unless the variable `TIDEGATE_STATE_DIR` names another place.
 const DIRECTORY: &str = "/run/tidegate";
 
 /// The settings of an interface before the first run, as they are written down.
-#[derive(Debug, Serialize, Deserialize)]
+///
+/// What an earlier release didn't change it didn't write down either: such a field is missing, and stays as it is found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct State {
+pub(super) struct State {
     interface: String,
     /// Tells the interface from a later one with the same name.
     index: u32,
@@ -27,12 +33,70 @@ struct State {
     promiscuous: bool,
     /// The offloads that were asked for and have been switched off.
     features: BTreeMap<String, bool>,
+    /// The bridge that the interface was put into; it was in none before.
+    #[serde(default)]
+    bridge: Option<String>,
+    /// What it said of its own accord.
+    #[serde(default)]
+    voice: Option<Voice>,
+    /// The channels that it had, if they were too many.
+    #[serde(default)]
+    channels: Option<Channels>,
+    /// It was brought down to carry the loss of the other port's link.
+    #[serde(default)]
+    cut: bool,
 }
 
 impl State {
-    /// Whether this is about `link`, and not about an interface that is gone and had its name.
+    /// The state on disk, if it is about `link` and not about an interface that is gone and had its name.
+    pub(super) fn of(link: &Link) -> Result<Option<State>, Error> {
+        Ok(read(&path_of(link.name())?)?.filter(|state| state.is_of(link)))
+    }
+
+    /// The bridge that an earlier run put the interface into.
+    pub(super) fn bridge(&self) -> Option<&str> {
+        self.bridge.as_deref()
+    }
+
+    /// Whether the interface is down because we brought it down.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
+    }
+
     fn is_of(&self, link: &Link) -> bool {
         self.index == link.index() && self.namespace_cookie == link.namespace_cookie()
+    }
+
+    /// Whether the file is about this network namespace.
+    fn is_here(&self) -> bool {
+        link::namespace_cookie().is_ok_and(|cookie| cookie == self.namespace_cookie)
+    }
+
+    fn read_from(link: &Link) -> io::Result<State> {
+        Ok(State {
+            interface: link.name().to_owned(),
+            index: link.index(),
+            namespace_cookie: link.namespace_cookie(),
+            promiscuous: link.is_promiscuous()?,
+            features: link.altering_features()?,
+            bridge: None,
+            voice: None,
+            channels: None,
+            cut: false,
+        })
+    }
+
+    /// Adds what is about to be changed and isn't written down yet.
+    fn complete(&mut self, link: &Link, rtnl: &mut Rtnl, bridge: &str) -> io::Result<()> {
+        self.bridge.get_or_insert_with(|| bridge.to_owned());
+        if self.voice.is_none() {
+            let gone = || io::Error::from_raw_os_error(libc::ENODEV);
+            self.voice = Some(Voice::of(&rtnl.link(link.index())?.ok_or_else(gone)?)?);
+        }
+        if self.channels.is_none() {
+            self.channels = link.channels()?.filter(|channels| channels.reduced().is_some());
+        }
+        Ok(())
     }
 }
 
@@ -45,21 +109,19 @@ pub(super) struct Recorded {
 
 impl Recorded {
     /// Makes sure that the settings before the first change are on disk. Those of an earlier run, not yet undone, stay.
-    pub(super) fn new(link: &Link) -> Result<Recorded, Error> {
+    pub(super) fn new(link: &Link, rtnl: &mut Rtnl, bridge: &str) -> Result<Recorded, Error> {
         let path = path_of(link.name())?;
-        if read(&path)?.is_some_and(|state| state.is_of(link)) {
-            return Ok(Recorded { interface: None });
-        }
         let refused = |error| Error::refused("reading the settings", link.name(), error);
-        let state = State {
-            interface: link.name().to_owned(),
-            index: link.index(),
-            namespace_cookie: link.namespace_cookie(),
-            promiscuous: link.is_promiscuous().map_err(refused)?,
-            features: link.altering_features().map_err(refused)?,
+        let earlier = State::of(link)?;
+        let mut state = match &earlier {
+            Some(state) => state.clone(),
+            None => State::read_from(link).map_err(refused)?,
         };
-        write(&path, &state).map_err(|source| Error::StateFile { path, source })?;
-        Ok(Recorded { interface: Some(link.name().to_owned()) })
+        state.complete(link, rtnl, bridge).map_err(refused)?;
+        if earlier.as_ref() != Some(&state) {
+            write(&path, &state).map_err(|source| Error::StateFile { path, source })?;
+        }
+        Ok(Recorded { interface: earlier.is_none().then(|| link.name().to_owned()) })
     }
 
     /// Leaves everything as it is now, to be undone by [`detach`].
@@ -78,6 +140,23 @@ impl Drop for Recorded {
     }
 }
 
+/// Writes down that an interface is about to be brought down by us, or that it has been brought up again.
+pub(super) fn record_cut(link: &Link, cut: bool) -> Result<(), Error> {
+    let path = path_of(link.name())?;
+    let Some(state) = State::of(link)? else {
+        return Err(Error::StateFile { path, source: ErrorKind::NotFound.into() });
+    };
+    if state.cut == cut {
+        return Ok(());
+    }
+    write(&path, &State { cut, ..state }).map_err(|source| Error::StateFile { path, source })
+}
+
+/// Takes a port for this process, or says who has it.
+pub(super) fn lock(interface: &str) -> Result<Lock, Error> {
+    Lock::take(interface, &path_of(interface)?)
+}
+
 /// What was undone on one interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Undone {
@@ -87,28 +166,33 @@ pub struct Undone {
     pub gone: bool,
     /// Our XDP program was removed.
     pub program: bool,
+    /// The kernel bridge that the interface was taken out of.
+    pub bridge: Option<String>,
+    /// ARP and IPv6 are as they were.
+    pub voice: bool,
     /// Promiscuous mode was switched off.
     pub promiscuous: bool,
     /// The offloads that were switched on again.
     pub features: Vec<String>,
+    /// The receive channels that the interface has again.
+    pub channels: Option<u32>,
+    /// The interface was brought up after it had been brought down to carry a loss of link.
+    pub up: bool,
 }
 
 impl fmt::Display for Undone {
     /// One line: `eth1: XDP program removed, promiscuous mode off, offloads on again: rx-gro`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut done = Vec::new();
-        if self.gone {
-            done.push("the interface is gone, its state file removed".to_owned());
-        }
-        if self.program {
-            done.push("XDP program removed".to_owned());
-        }
-        if self.promiscuous {
-            done.push("promiscuous mode off".to_owned());
-        }
-        if !self.features.is_empty() {
-            done.push(format!("offloads on again: {}", self.features.join(", ")));
-        }
+        let mut say = |said: bool, what: &str| done.extend(said.then(|| what.to_owned()));
+        say(self.gone, "the interface is gone, its state file removed");
+        say(self.program, "XDP program removed");
+        say(self.bridge.is_some(), &format!("out of the bridge {}", self.bridge.as_deref().unwrap_or_default()));
+        say(self.voice, "ARP and IPv6 as before");
+        say(self.promiscuous, "promiscuous mode off");
+        say(!self.features.is_empty(), &format!("offloads on again: {}", self.features.join(", ")));
+        say(self.channels.is_some(), &format!("{} receive channels again", self.channels.unwrap_or_default()));
+        say(self.up, "up again");
         if done.is_empty() {
             done.push("nothing to undo".to_owned());
         }
@@ -117,27 +201,36 @@ impl fmt::Display for Undone {
 }
 
 /// Undoes what [`Wire::open`](super::Wire::open) changed on these interfaces, or on all in this network namespace if
-/// none is named. Doing it twice is harmless, and a program that isn't ours stays.
+/// none is named. Doing it twice is harmless, as is doing it after an opening that was killed half-way; and a program that
+/// isn't ours stays.
 ///
 /// # Errors
 ///
-/// If an interface doesn't exist and never was a port; if its state file is damaged, which is then left as it is; or if
-/// the kernel refuses. Interfaces before the one in question are done.
+/// If a process runs a bridge over one of them, before anything is undone; if an interface doesn't exist and never was a
+/// port; if its state file is damaged, which is then left as it is; or if the kernel refuses. Interfaces before the one in
+/// question are done.
 pub fn detach(interfaces: &[String]) -> Result<Vec<Undone>, Error> {
-    let recorded = if interfaces.is_empty() { recorded()? } else { Vec::new() };
-    interfaces.iter().chain(&recorded).map(|interface| undo(interface)).collect()
+    let interfaces = if interfaces.is_empty() { recorded()? } else { interfaces.to_vec() };
+    let named = |interface: &String| match Link::find(interface) {
+        Ok(link) => Ok(link.name().to_owned()),
+        // Gone, but it left its state file.
+        Err(Error::NoInterface { .. }) if path_of(interface)?.exists() => Ok(interface.clone()),
+        Err(error) => Err(error),
+    };
+    // By their own names, once each: an interface may be named twice, or by an alternative name.
+    let interfaces = interfaces.iter().map(named).collect::<Result<BTreeSet<String>, Error>>()?;
+    let _locks = interfaces.iter().map(|interface| lock(interface)).collect::<Result<Vec<Lock>, Error>>()?;
+    interfaces.iter().map(|interface| undo(interface)).collect()
 }
 
 fn undo(interface: &str) -> Result<Undone, Error> {
-    let found = Link::find(interface);
-    let interface = found.as_ref().map_or(interface, Link::name).to_owned();
-    let path = path_of(&interface)?;
+    let path = path_of(interface)?;
     let state = read(&path)?;
-    let link = match found {
+    let link = match Link::find(interface) {
         Err(Error::NoInterface { .. }) if state.is_some() => None,
         found => Some(found?),
     };
-    let mut undone = Undone { interface, ..Undone::default() };
+    let mut undone = Undone { interface: interface.to_owned(), ..Undone::default() };
     undone.gone = state.as_ref().is_some_and(|state| !link.as_ref().is_some_and(|link| state.is_of(link)));
     if let Some(link) = &link {
         // The program first: while it is attached, veth insists on some offloads.
@@ -153,6 +246,10 @@ fn undo(interface: &str) -> Result<Undone, Error> {
             restore(link, state, &mut undone)?;
         }
     }
+    if let Some(bridge) = state.as_ref().filter(|state| state.is_here()).and_then(State::bridge) {
+        let refused = |error| Error::refused("removing the bridge", bridge, error);
+        bridge::remove_if_empty(&mut Rtnl::open().map_err(refused)?, bridge)?;
+    }
     if state.is_some() {
         fs::remove_file(&path).map_err(|source| Error::StateFile { path, source })?;
     }
@@ -161,11 +258,26 @@ fn undo(interface: &str) -> Result<Undone, Error> {
 
 fn restore(link: &Link, state: &State, undone: &mut Undone) -> Result<(), Error> {
     let refused = |error| Error::refused("restoring the settings", link.name(), error);
+    let mut rtnl = Rtnl::open().map_err(refused)?;
+    if let Some(bridge) = &state.bridge {
+        undone.bridge = bridge::release(&mut rtnl, bridge, link)?.then(|| bridge.clone());
+    }
     let on = link.altering_features().map_err(refused)?;
     undone.features = state.features.keys().filter(|name| !on.contains_key(*name)).cloned().collect();
     link.set_features(&state.features).map_err(refused)?;
     undone.promiscuous = !state.promiscuous && link.is_promiscuous().map_err(refused)?;
-    link.set_promiscuous(state.promiscuous).map_err(refused)
+    link.set_promiscuous(state.promiscuous).map_err(refused)?;
+    if let Some(channels) = &state.channels {
+        undone.channels = link.set_channels(channels).map_err(refused)?.then(|| channels.receiving());
+    }
+    if state.cut {
+        undone.up = link.set_up(true).map_err(refused)?;
+    }
+    // Last, so that what IPv6 does when it comes back finds everything as it was.
+    if let (Some(voice), Some(facts)) = (&state.voice, rtnl.link(link.index()).map_err(refused)?) {
+        undone.voice = voice.give(&mut rtnl, &facts).map_err(refused)?;
+    }
+    Ok(())
 }
 
 /// The interfaces of this network namespace that have a state file.
@@ -252,9 +364,29 @@ mod tests {
         let path = directory.path().join("1-eth1.json");
         assert!(read(&path).unwrap().is_none());
         let features = BTreeMap::from([("rx-gro".to_owned(), true)]);
-        let state = State { interface: "eth1".to_owned(), index: 7, namespace_cookie: 1, promiscuous: false, features };
+        let state = State {
+            interface: "eth1".to_owned(),
+            index: 7,
+            namespace_cookie: 1,
+            promiscuous: false,
+            features,
+            bridge: Some("tidegate7".to_owned()),
+            voice: None,
+            channels: Some(Channels { rx: 16, tx: 16, other: 0, combined: 0 }),
+            cut: true,
+        };
         write(&path, &state).unwrap();
-        let read = read(&path).unwrap().unwrap();
-        assert_eq!((read.index, read.promiscuous, read.features["rx-gro"]), (7, false, true));
+        assert_eq!(read(&path).unwrap(), Some(state));
+    }
+
+    #[test]
+    fn what_the_first_release_wrote_is_understood() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("1-eth1.json");
+        let first =
+            r#"{"interface":"eth1","index":7,"namespace_cookie":1,"promiscuous":true,"features":{"rx-gro":true}}"#;
+        fs::write(&path, first).unwrap();
+        let state = read(&path).unwrap().unwrap();
+        assert!(state.promiscuous && state.bridge.is_none() && state.voice.is_none() && !state.cut);
     }
 }

@@ -5,12 +5,17 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use super::beat::QUEUES_MAX;
+use super::bridge;
 use super::diagnosis::{self, Error};
+use super::fitness;
 use super::link::Link;
+use super::lock::Lock;
 use super::program::{Attached, Program, lacks_zero_copy};
+use super::quiet::Voice;
+use super::rtnl::Rtnl;
 use super::rx::XdpRx;
 use super::socket;
-use super::state::Recorded;
+use super::state::{self, Recorded, State};
 use super::tx::XdpTx;
 use super::umem::{Arena, Options};
 use crate::frame::{Frame, Side, Table};
@@ -69,7 +74,8 @@ impl fmt::Display for Mode {
 /// Two ports over one UMEM, and everything that came with them. Arrays are indexed by [`Side`].
 ///
 /// Take it apart: the halves go to their workers. When the last of them and the table are dropped, the sockets close and
-/// the kernel takes the frames; what was changed on the interfaces stays until [`detach`](super::detach).
+/// the kernel takes the frames; what was changed on the interfaces stays until [`detach`](super::detach). The table also
+/// holds the locks: while it lives, nobody else opens the ports or detaches them.
 #[derive(Debug)]
 pub struct Wire {
     /// The side table of all frames.
@@ -86,6 +92,10 @@ pub struct Wire {
     pub slow: Option<String>,
     /// The MTU of either side in bytes, without the Ethernet header.
     pub mtu: [u32; 2],
+    /// The driver of either side; empty if it doesn't say.
+    pub drivers: [String; 2],
+    /// The kernel bridge below, which carries the wire when we don't.
+    pub bridge: String,
     /// The kernel program of either side, for its counters.
     pub programs: [Program; 2],
 }
@@ -93,31 +103,30 @@ pub struct Wire {
 impl Wire {
     /// Opens two interfaces of this thread's network namespace as a wire.
     ///
-    /// From here on every frame that either receives comes to its [`XdpRx`]. Both are made promiscuous and lose the
-    /// offloads that alter frames; a state file keeps what was set before. If this fails, whatever it changed is undone.
+    /// From here on every frame that either receives comes to its [`XdpRx`], and crosses the kernel bridge below while no
+    /// program of ours takes it. Both are made promiscuous, lose the offloads that alter frames and say nothing of their
+    /// own; a state file keeps what was set before. If this fails, whatever it changed is undone.
     ///
     /// # Errors
     ///
-    /// If an interface is missing, down, in use, or has an MTU too large for a chunk; if a privilege is missing; if the
-    /// options don't fit; if a state file is damaged; or if no mode is possible.
+    /// If an interface is missing, down, in use, has addresses, routes or another master, or has an MTU too large for a
+    /// chunk; if a privilege is missing; if the options don't fit; if a state file is damaged; if a firewall would judge
+    /// bridged frames; or if no mode is possible.
     pub fn open(inside: &str, outside: &str, options: &Options) -> Result<Wire, Error> {
-        let plan = Plan::new(inside, outside, options)?;
-        diagnosis::check_privileges()?;
+        let mut plan = Plan::new(inside, outside, options)?;
         for link in &plan.links {
             Attached::find(link)?;
         }
 
-        let recorded = [Recorded::new(&plan.links[0])?, Recorded::new(&plan.links[1])?];
-        for link in &plan.links {
-            prepare(link)?;
-        }
+        let recorded = plan.prepare()?;
         let wire = plan.obtain()?;
         recorded.into_iter().for_each(Recorded::keep);
         for (side, link) in Side::BOTH.into_iter().zip(&plan.links) {
             let (queues, mtu) = (plan.queues[side as usize], plan.mtu[side as usize]);
-            tracing::info!("{} port {}: {} mode, {queues} queues, MTU {mtu}", side.name(), link.name(), wire.mode);
+            let (name, driver) = (link.name(), &wire.drivers[side as usize]);
+            tracing::info!("{} port {name} ({driver}): {} mode, {queues} queues, MTU {mtu}", side.name(), wire.mode);
         }
-        tracing::info!("{} frames of {} bytes", plan.frames, options.chunk);
+        tracing::info!("{} frames of {} bytes; below them the bridge {}", plan.frames, options.chunk, wire.bridge);
         Ok(wire)
     }
 }
@@ -125,6 +134,11 @@ impl Wire {
 /// What is to be opened, checked as far as it can be without changing anything.
 struct Plan<'a> {
     links: [Link; 2],
+    /// Held until the last of the wire's memory goes.
+    locks: Arc<[Lock; 2]>,
+    rtnl: Rtnl,
+    /// The name of the bridge below.
+    bridge: String,
     mtu: [u32; 2],
     queues: [u32; 2],
     frames: u32,
@@ -137,13 +151,37 @@ impl Plan<'_> {
         if links[0].index() == links[1].index() {
             return Err(Error::SameInterface { inside: inside.to_owned(), outside: outside.to_owned() });
         }
-        let mtu = [links[0].check(options)?, links[1].check(options)?];
-        let queues = [links[0].rx_queues()?, links[1].rx_queues()?];
-        if let Some((link, queues)) = links.iter().zip(queues).find(|(_, queues)| *queues > QUEUES_MAX) {
-            return Err(Error::Queues { name: link.name().to_owned(), queues });
-        }
+        diagnosis::check_privileges()?;
+        let locks = Arc::new([state::lock(links[0].name())?, state::lock(links[1].name())?]);
+
+        let states = [State::of(&links[0])?, State::of(&links[1])?];
+        let cut = states.each_ref().map(|state| state.as_ref().is_some_and(State::is_cut));
+        let mtu = [links[0].check(options, cut[0])?, links[1].check(options, cut[1])?];
+        let queues = [expected_queues(&links[0])?, expected_queues(&links[1])?];
         let frames = options.frames(queues[0] + queues[1])?;
-        Ok(Plan { links, mtu, queues, frames, options })
+
+        let mut rtnl = Rtnl::open().map_err(|error| Error::refused("opening a netlink socket", inside, error))?;
+        let bridge = bridge_name(&links, &states)?;
+        let present = bridge::check(&mut rtnl, &bridge, &links)?;
+        for link in &links {
+            fitness::check(&mut rtnl, link, present)?;
+        }
+        fitness::check_firewalls()?;
+        Ok(Plan { links, locks, rtnl, bridge, mtu, queues, frames, options })
+    }
+
+    /// Writes down what is set, and sets what ports and bridge need; undone when the answer is dropped.
+    fn prepare(&mut self) -> Result<[Recorded; 2], Error> {
+        let Plan { links, rtnl, bridge, .. } = self;
+        let recorded = [Recorded::new(&links[0], rtnl, bridge)?, Recorded::new(&links[1], rtnl, bridge)?];
+        for link in links.iter() {
+            prepare(link, rtnl)?;
+        }
+        bridge::lay(rtnl, bridge, links)?;
+        // Only now it is known which channels could be reduced.
+        self.queues = [counted_queues(&links[0])?, counted_queues(&links[1])?];
+        self.frames = self.options.frames(self.queues[0] + self.queues[1])?;
+        Ok(recorded)
     }
 
     /// Tries the modes, best first, each with a UMEM of its own.
@@ -181,7 +219,7 @@ impl Plan<'_> {
         // Last, so that no frame is redirected before every queue has its socket.
         inside.attach(&self.links[0], mode)?;
         outside.attach(&self.links[1], mode)?;
-        let (table, frames) = Table::external(self.frames, Box::new(arena));
+        let (table, frames) = Table::external(self.frames, Box::new((arena, Arc::clone(&self.locks))));
         Ok(Wire {
             table: Arc::new(table),
             frames,
@@ -190,6 +228,8 @@ impl Plan<'_> {
             mode,
             slow: None,
             mtu: self.mtu,
+            drivers: self.links.each_ref().map(Link::driver),
+            bridge: self.bridge.clone(),
             programs: [inside, outside],
         })
     }
@@ -227,14 +267,70 @@ fn port(
     Ok((receivers, transmitter.expect("every interface has a receive queue"), program))
 }
 
+/// The name of the bridge below: that of an earlier run over these ports, or else a new one.
+fn bridge_name(links: &[Link; 2], states: &[Option<State>; 2]) -> Result<String, Error> {
+    let earlier = states.each_ref().map(|state| state.as_ref().and_then(State::bridge));
+    match earlier {
+        [Some(one), Some(other)] if one != other => Err(Error::TwoWires {
+            inside: links[0].name().to_owned(),
+            outside: links[1].name().to_owned(),
+            bridges: format!("{one} and {other}"),
+        }),
+        [Some(name), _] | [None, Some(name)] => Ok(name.to_owned()),
+        [None, None] => Ok(bridge::name_for(&links[0])),
+    }
+}
+
+/// The receive queues that a port will have, if its channels can be reduced where there are too many.
+fn expected_queues(link: &Link) -> Result<u32, Error> {
+    let channels = link.channels().ok().flatten();
+    match channels.and_then(|channels| channels.reduced()) {
+        Some(reduced) => Ok(reduced.receiving()),
+        None => counted_queues(link),
+    }
+}
+
+/// The receive queues that a port has: the program must be able to tell them apart.
+fn counted_queues(link: &Link) -> Result<u32, Error> {
+    let queues = link.rx_queues()?;
+    if queues > QUEUES_MAX {
+        return Err(Error::Queues { name: link.name().to_owned(), queues });
+    }
+    Ok(queues)
+}
+
 /// Sets what a port needs on its interface.
-fn prepare(link: &Link) -> Result<(), Error> {
-    let refused = |error| Error::refused("switching offloads off", link.name(), error);
-    let altering = link.altering_features().map_err(refused)?;
-    link.set_features(&altering.into_keys().map(|name| (name, false)).collect()).map_err(refused)?;
-    let stubborn = link.stubborn_features().map_err(refused)?.join(", ");
+fn prepare(link: &Link, rtnl: &mut Rtnl) -> Result<(), Error> {
+    let refused = |step: &'static str| move |error| Error::refused(step, link.name(), error);
+    silence(link, rtnl).map_err(refused("keeping the interface from speaking"))?;
+    if let Some(reduced) = link.channels().ok().flatten().and_then(|channels| channels.reduced())
+        && let Err(error) = link.set_channels(&reduced)
+    {
+        let queues = reduced.receiving();
+        tracing::warn!(
+            "{}: the driver doesn't go down to {queues} receive channels ({error}); all are bound",
+            link.name()
+        );
+    }
+
+    let step = refused("switching offloads off");
+    let altering = link.altering_features().map_err(step)?;
+    link.set_features(&altering.into_keys().map(|name| (name, false)).collect()).map_err(step)?;
+    let stubborn = link.stubborn_features().map_err(step)?.join(", ");
     if !stubborn.is_empty() {
         tracing::warn!("{}: these offloads can't be switched off and may alter frames: {stubborn}", link.name());
     }
-    link.set_promiscuous(true).map_err(|error| Error::refused("making the interface promiscuous", link.name(), error))
+    link.set_promiscuous(true).map_err(refused("making the interface promiscuous"))?;
+    // It is down only if an earlier run cut it.
+    if link.set_up(true).map_err(refused("bringing the interface up"))? {
+        tracing::info!("{} is up again, which an earlier run had brought down for the other side's link", link.name());
+    }
+    state::record_cut(link, false)
+}
+
+/// Lets a port say nothing of its own accord.
+fn silence(link: &Link, rtnl: &mut Rtnl) -> io::Result<()> {
+    let gone = || io::Error::from_raw_os_error(libc::ENODEV);
+    let facts = rtnl.link(link.index())?.ok_or_else(gone)?;
+    Voice::of(&facts)?.silent().give(rtnl, &facts).map(drop)
 }
