@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -15,10 +15,12 @@ use crate::interrupt;
 use crate::metrics::Metrics;
 use crate::netns::{Lab, START_LIMIT};
 
-/// How long Tidegate may take from a signal to its end.
-const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// How long Tidegate may take from a signal to its end. Of a killed process the kernel lets go late where much else runs.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// What it logs once its workers turn.
 const FORWARDING: &str = "forwarding";
+/// The metric by which one snapshot is told from the next.
+const SEQUENCE: &str = "tidegate_snapshot_seq";
 /// How often its counters are looked at while it is to take up the wire.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -36,6 +38,8 @@ pub struct Gate {
     binary: PathBuf,
     /// The box's namespace.
     netns: String,
+    /// The box's ports.
+    ports: Vec<&'static str>,
     /// The policy file, and what Tidegate remembers of its ports.
     folder: TempDir,
     process: Option<Process>,
@@ -46,7 +50,8 @@ impl Gate {
     pub fn new(lab: &Lab, binary: &Path, policy: &str) -> Result<Gate> {
         let folder = tempfile::tempdir()?;
         fs::create_dir(folder.path().join(STATE))?;
-        let gate = Gate { binary: binary.to_owned(), netns: lab.middle.clone(), folder, process: None };
+        let gate =
+            Gate { binary: binary.to_owned(), netns: lab.middle.clone(), ports: lab.ports(), folder, process: None };
         fs::write(gate.policy_file(), policy)?;
         Ok(gate)
     }
@@ -133,39 +138,70 @@ impl Gate {
         Ok(())
     }
 
-    /// Its counters now.
+    /// Its counters in a snapshot that was taken after this call.
     pub fn metrics(&self) -> Result<Metrics> {
-        Metrics::fetch(&self.netns, API)
+        let deadline = Instant::now() + START_LIMIT;
+        let fetch = || {
+            let metrics = Metrics::fetch(&self.netns, API)?;
+            let seq = metrics.all(SEQUENCE, &[]).first().copied().context("no number of the snapshot")?;
+            Ok::<_, anyhow::Error>((metrics, seq))
+        };
+        let (_, first) = fetch()?;
+        loop {
+            let (metrics, seq) = fetch()?;
+            // The next one may have been on its way.
+            if seq >= first + 2.0 {
+                return Ok(metrics);
+            }
+            interrupt::check()?;
+            ensure!(Instant::now() < deadline, "{SEQUENCE} stands still at {seq}");
+            thread::sleep(LOOK);
+        }
     }
 
-    /// Waits until Tidegate itself, not the kernel below it, carries traffic: until its own counters of received frames move
-    /// at every port while `traffic` is made again and again.
+    /// The frames that the kernel has handed to Tidegate so far, port by port: veth counts them itself, but only in native
+    /// mode, so in generic mode they are zero.
+    pub fn redirected(&self) -> Result<Vec<u64>> {
+        let count = |port: &&str| {
+            let said = Invocation::new("ethtool").netns(&self.netns).favoured().words(format!("-S {port}")).run()?;
+            let queues = said.lines().filter_map(|line| line.trim().split_once("_xdp_redirect: "));
+            Ok(queues.filter_map(|(_, count)| count.parse::<u64>().ok()).sum())
+        };
+        self.ports.iter().map(count).collect()
+    }
+
+    /// Waits until Tidegate itself, not the kernel below it, carries traffic: until `traffic` passes and the kernel hands
+    /// frames of it to Tidegate at every port.
     pub fn await_forwarding(&mut self, mut traffic: impl FnMut() -> Result<()>) -> Result<()> {
         let deadline = Instant::now() + START_LIMIT;
-        let mut before: Option<Vec<f64>> = None;
         loop {
             interrupt::check()?;
-            let look = traffic().and_then(|()| self.metrics());
-            let received = look.map(|metrics| metrics.all("tidegate_port_received_frames_total", &[]));
-            let moved =
-                |now: &[f64], then: &[f64]| now.len() >= 2 && now.iter().zip(then).all(|(now, then)| now > then);
-            if let (Ok(now), Some(then)) = (&received, &before)
-                && moved(now, then)
-            {
-                return Ok(());
-            }
+            // A port that is not there yet has no counters.
+            let moved = self.redirected().and_then(|before| {
+                traffic()?;
+                let after = self.redirected()?;
+                let stands_still = before.iter().zip(&after).any(|(before, after)| after <= before);
+                ensure!(!stands_still, "not every port hands frames to it: {before:?}, then {after:?}");
+                Ok(())
+            });
+            let Err(error) = moved else { return Ok(()) };
             if !self.is_running()? {
                 bail!("Tidegate ended by itself; it printed:\n{}", self.log());
             }
             if Instant::now() > deadline {
-                let stands_still =
-                    || anyhow!("its counters of received frames stand still; it printed:\n{}", self.log());
-                return Err(received.err().unwrap_or_else(stands_still).context("Tidegate does not carry traffic"));
+                return Err(error.context(format!("Tidegate does not carry traffic; it printed:\n{}", self.log())));
             }
-            // The first look at its counters is what later ones are compared with.
-            before = before.or(received.ok());
             thread::sleep(LOOK);
         }
+    }
+
+    /// An error if the kernel hands frames to Tidegate although it is bypassed; `traffic` must pass.
+    pub fn confirm_bypass(&self, traffic: impl FnOnce() -> Result<()>) -> Result<()> {
+        let before = self.redirected()?;
+        traffic()?;
+        let after = self.redirected()?;
+        ensure!(before == after, "the bypass is on, but frames go to Tidegate: {before:?}, then {after:?}");
+        Ok(())
     }
 
     fn policy_file(&self) -> PathBuf {

@@ -19,8 +19,10 @@ pub const HOST_CORE: usize = 0;
 pub const BOX_CORE: usize = 1;
 
 /// The longest that anything in the lab may take to start.
-pub const START_LIMIT: Duration = Duration::from_secs(10);
+pub const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// The box's ports: those of the first pair of hosts, then those of the second.
+const PORTS: [&str; 4] = ["in0", "out0", "in1", "out1"];
 /// Every namespace of every lab begins with this, then the process id of its maker.
 const PREFIX: &str = "tidelab";
 /// Labs of one machine run one after another: two that measure at once would measure each other.
@@ -180,6 +182,15 @@ impl Lab {
         }
     }
 
+    /// The box's ports, both of a wire together.
+    pub fn ports(&self) -> Vec<&'static str> {
+        let count = match self.layout {
+            Layout::Cable => 0,
+            Layout::Box => 2 + self.more.len(),
+        };
+        PORTS[..count].to_vec()
+    }
+
     /// What lies between the hosts.
     pub fn layout(&self) -> Layout {
         self.layout
@@ -227,7 +238,7 @@ impl Lab {
     /// from which nothing leads to them: whatever crosses over is seen.
     pub fn second_pair(&mut self) -> Result<[Host; 2]> {
         let hosts = [client(&self.stem, "client2", &self.helper), server(&self.stem, "server2", &self.helper)];
-        for (host, port) in hosts.iter().zip(["in1", "out1"]) {
+        for (host, port) in hosts.iter().zip(&PORTS[2..]) {
             self.more.push(host.netns.clone());
             make_namespace(&host.netns)?;
             self.lay_wire(host, port)?;

@@ -3,6 +3,8 @@
 mod bed;
 
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
@@ -83,8 +85,12 @@ fn under_traffic(lab: &Lab, gate: &mut Gate) -> Result<()> {
     let flows = [flow(Direction::Download, 6003)?, flow(Direction::Upload, 6004)?];
     for cycle in 0..cycles {
         gate.start().with_context(|| format!("start {cycle}"))?;
-        // The datagrams are the traffic that its counters show.
-        gate.await_forwarding(|| Ok(())).with_context(|| format!("start {cycle}"))?;
+        // The datagrams are the traffic.
+        let wait = || {
+            thread::sleep(Duration::from_millis(20));
+            Ok(())
+        };
+        gate.await_forwarding(wait).with_context(|| format!("start {cycle}"))?;
         if cycle % 2 == 0 {
             account(&gate.stop(Signal::TERM)?).with_context(|| format!("stop {cycle}"))?;
         } else {

@@ -11,8 +11,9 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
-use tidegate_lab::command::Process;
+use tidegate_lab::command::{self, Invocation, Process};
 use tidegate_lab::gate::{API, Gate, api};
+use tidegate_lab::metrics::Metrics;
 use tidegate_lab::netns::Direction;
 use tidegate_lab::system::tidegate_policy;
 use tidegate_lab::traffic::udp::{Flow, Stream};
@@ -31,7 +32,7 @@ const PAYLOAD: usize = 700;
 fn prometheus_is_told_what_happened() {
     let Some(System::Tidegate { binary, policy }) = bed::tidegate(tidegate_policy(None, "") + &api()) else { return };
     for tool in ["prometheus", "promtool"] {
-        let version = tidegate_lab::command::run(format!("{tool} --version"));
+        let version = command::run(format!("{tool} --version"));
         let Some(_) = bed::found(tool, version) else { return };
     }
     let Some(lab) = bed::lab(Layout::Box) else { return };
@@ -50,9 +51,7 @@ fn run(lab: &Lab, gate: &mut Gate) -> Result<()> {
     known_traffic(lab)?;
     let now = quiet(gate)?;
     for port in now.values_of("tidegate_port_received_frames_total", "port") {
-        let frames = |metrics: &tidegate_lab::metrics::Metrics| {
-            metrics.sum("tidegate_port_received_frames_total", &[("port", &port)])
-        };
+        let frames = |metrics: &Metrics| metrics.sum("tidegate_port_received_frames_total", &[("port", &port)]);
         let grown = frames(&now) - frames(&before);
         ensure!(grown >= COUNT as f64, "{COUNT} datagrams moved the counter of port {port} by {grown}");
         ensure!(grown <= COUNT as f64 + 100.0, "{COUNT} datagrams moved the counter of port {port} by {grown}");
@@ -82,7 +81,7 @@ fn passes_promtool(gate: &Gate) -> Result<()> {
     fs::write(&file, gate.metrics()?.text())?;
     // promtool reads its standard input only.
     let script = format!("promtool check metrics <{}", file.display());
-    let said = tidegate_lab::command::Invocation::new("sh").arg("-c").arg(format!("{script} 2>&1")).run()?;
+    let said = Invocation::new("sh").arg("-c").arg(format!("{script} 2>&1")).run()?;
     ensure!(said.trim().is_empty(), "promtool complains:\n{said}");
     Ok(())
 }
@@ -100,13 +99,12 @@ fn known_traffic(lab: &Lab) -> Result<()> {
 }
 
 /// The counters once they have stopped moving.
-fn quiet(gate: &Gate) -> Result<tidegate_lab::metrics::Metrics> {
+fn quiet(gate: &Gate) -> Result<Metrics> {
     let deadline = Instant::now() + LIMIT;
     let mut last = gate.metrics()?;
     loop {
-        thread::sleep(Duration::from_millis(1_500));
         let now = gate.metrics()?;
-        let received = |metrics: &tidegate_lab::metrics::Metrics| metrics.sum("tidegate_received_frames_total", &[]);
+        let received = |metrics: &Metrics| metrics.sum("tidegate_received_frames_total", &[]);
         if received(&now) == received(&last) {
             return Ok(now);
         }
@@ -155,7 +153,7 @@ impl Prometheus {
 
     /// The answer to a query that has one number for an answer.
     fn ask(&self, query: &str) -> Result<f64> {
-        let curl = tidegate_lab::command::Invocation::new("curl").netns(&self.netns);
+        let curl = Invocation::new("curl").netns(&self.netns);
         let said = curl
             .words("--silent --show-error --fail --max-time 5 --get --data-urlencode")
             .arg(format!("query={query}"))
@@ -167,7 +165,7 @@ impl Prometheus {
     }
 
     /// Waits until it has scraped what stands still at Tidegate, sample by sample.
-    fn agrees(&self, metrics: &tidegate_lab::metrics::Metrics) -> Result<()> {
+    fn agrees(&self, metrics: &Metrics) -> Result<()> {
         let names = [
             "tidegate_port_received_frames_total",
             "tidegate_port_received_bytes_total",

@@ -62,6 +62,7 @@ fn every_state(lab: &Lab, gate: &mut Gate) -> Result<()> {
     up(gate)?;
     steady(lab, "tidegate")?;
     gate.command("bypass on").run()?;
+    gate.confirm_bypass(|| lab.client.ping(lab.server.ipv4, 5))?;
     steady(lab, "bypass")?;
     gate.command("bypass off").run()?;
     take_over(lab, "restart", gate, up, restart)?;

@@ -94,16 +94,10 @@ fn two_wires(lab: &Lab, [client, server]: [&Host; 2], gate: &mut Gate) -> Result
     for pair in [[&lab.client, &lab.server], [client, server]] {
         let then = received(gate)?;
         pair[0].ping(pair[1].ipv4, PINGS)?;
-        until(LIMIT, || {
-            let grown: Vec<f64> = received(gate)?.iter().zip(&then).map(|(now, then)| now - then).collect();
-            let (busy, quiet) = (grown[0].max(grown[1]), grown[0].min(grown[1]));
-            // A request and an answer each; the hosts may ask for addresses besides.
-            ensure!(
-                busy >= f64::from(2 * PINGS) && quiet <= 4.0,
-                "{PINGS} pings moved the wires' counters by {grown:?}"
-            );
-            Ok(())
-        })?;
+        let grown: Vec<f64> = received(gate)?.iter().zip(&then).map(|(now, then)| now - then).collect();
+        let (busy, quiet) = (grown[0].max(grown[1]), grown[0].min(grown[1]));
+        // A request and an answer each; the hosts may ask for addresses besides.
+        ensure!(busy >= f64::from(2 * PINGS) && quiet <= 4.0, "{PINGS} pings moved the wires' counters by {grown:?}");
     }
     gate.kill()?;
     until(RETURN_LIMIT, || ping(1)).context("after SIGKILL")?;

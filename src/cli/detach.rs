@@ -3,9 +3,10 @@
 use super::Failure;
 use crate::port::xdp;
 
-/// Undo what `tidegate run` set up on interfaces: its XDP program, offloads, promiscuous mode.
+/// Undo what `tidegate run` set up on interfaces: its XDP program, the bridge below, offloads, promiscuous mode and the rest.
 ///
-/// Without names: on every interface of this network namespace that it changed. Running it twice does no harm.
+/// Without names: on every interface of this network namespace that it changed. Running it twice does no harm. It is
+/// refused while a bridge runs over one of them.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The interfaces.

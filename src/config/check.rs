@@ -34,8 +34,10 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let classes = classes(&root.sections("class"), &links);
     let rules = rules(root.sections("rule"));
     let subscribers = subscriber::all(&root.sections("subscriber"));
-    let config = Config { wires, cores, api, classes, rules, subscribers, warnings: Vec::new() };
-    (!config.wires.is_empty()).then_some(config)
+    if wires.is_empty() {
+        return None;
+    }
+    Some(Config { wires, cores, api, classes, rules, subscribers, warnings: Vec::new() })
 }
 
 /// The most wires of one box: the kernel's share of as many ports is all that can be silenced at once.

@@ -55,8 +55,8 @@ struct WayOut<T> {
     depth: usize,
     /// The port had no room for the next frame: what comes next is a completion, whatever the tree would let go.
     full: bool,
-    /// Frames in a port that has disappeared: nobody waits for them any more.
-    lost: u32,
+    /// The port has disappeared: nobody waits for the frames in it any more.
+    gone: bool,
 }
 
 /// What an egress half has to do next.
@@ -99,7 +99,7 @@ impl<T: Tx> Egress<T> {
                 max_frame,
                 depth: transmit_depth(spec.link),
                 full: false,
-                lost: 0,
+                gone: false,
             }
         });
         Egress {
@@ -192,7 +192,7 @@ impl<T: Tx> Egress<T> {
     fn complete(&mut self, now: Nanos) -> usize {
         let mut done = Burst::new();
         let mut total = 0;
-        for way in &mut self.ways_out {
+        for way in self.ways_out.iter_mut().filter(|way| !way.gone) {
             loop {
                 way.port.complete(&self.table, now, &mut done);
                 let count = done.len();
@@ -243,6 +243,9 @@ impl<T: Tx> Egress<T> {
     fn send(&mut self, side: Side, now: Nanos, clock: &impl Clock) -> usize {
         let Egress { table, ways_out, counts, sojourn, watch, .. } = self;
         let way = &mut ways_out[side as usize];
+        if way.gone {
+            return 0;
+        }
         let mut sent = 0;
         while sent < SEND {
             let room = way.port.room().min(way.depth.saturating_sub(way.port.in_flight() as usize)).min(BURST);
@@ -297,12 +300,11 @@ impl<T: Tx> Egress<T> {
         self.drop_held(now, DropReason::Stopped);
     }
 
-    /// Gives up what is in the ports, which have disappeared; for the end, after [`Egress::stop`]. The frames of ports that
-    /// keep them are not seen again: the table must go with the ports.
+    /// Gives up what is in the ports, which have disappeared. Those frames don't come home: the table goes with the ports.
     pub fn abandon(&mut self) {
         for way in &mut self.ways_out {
             self.counts.abandoned.add(way.in_transmit());
-            way.lost = way.port.in_flight();
+            way.gone = true;
         }
     }
 
@@ -337,7 +339,7 @@ impl<T: Tx> Egress<T> {
     /// Sends home what the ports haven't begun to send.
     fn recall(&mut self) {
         let mut recalled = Burst::new();
-        for way in &mut self.ways_out {
+        for way in self.ways_out.iter_mut().filter(|way| !way.gone) {
             loop {
                 way.port.recall(&mut recalled);
                 let count = recalled.len();
@@ -376,7 +378,7 @@ impl<T: Tx> Egress<T> {
 impl<T: Tx> WayOut<T> {
     /// Frames in the port.
     fn in_transmit(&self) -> u64 {
-        u64::from(self.port.in_flight() - self.lost)
+        if self.gone { 0 } else { u64::from(self.port.in_flight()) }
     }
 }
 

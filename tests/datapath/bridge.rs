@@ -51,26 +51,18 @@ pub(crate) struct Bridge {
     /// By the side at which frames come in.
     pub(crate) cables_in: [Cable; 2],
     /// By the side by which they leave.
-    cables_out: [Cable; 2],
-    table: Arc<Table>,
+    pub(crate) cables_out: [Cable; 2],
+    pub(crate) table: Arc<Table>,
     pub(crate) now: Nanos,
 }
 
 impl Bridge {
     pub(crate) fn new(policy: Policy, size: &Size, mut line: impl FnMut(Side, Cable) -> SimTx) -> Bridge {
-        let policy = Arc::new(policy);
-        let (table, frames) = Table::heap(size.frames, 2_048);
-        let table = Arc::new(table);
-        let (mut homes, mut returns) = homes(frames, 1, 1);
-        let (sender, receiver) = bands(size.ring);
         let (cables_in, cables_out) =
             (Side::BOTH.map(|_| Cable::new(1 << 20)), Side::BOTH.map(|_| Cable::new(1 << 20)));
-        let rx = Side::BOTH.map(|side| (side, SimRx::new(cables_in[side as usize].clone(), size.fill)));
+        let rx = Side::BOTH.map(|side| SimRx::new(cables_in[side as usize].clone(), size.fill));
         let tx = Side::BOTH.map(|side| line(side, cables_out[side as usize].clone()));
-        let judge = Judge::new(FlowTable::new(1 << 10), Arc::clone(&policy));
-        let ingress = Ingress::new(Arc::clone(&table), rx.into(), homes.remove(0), sender, judge);
-        let back = returns.remove(0);
-        let egress = Egress::new(Arc::clone(&table), receiver, back, tx, size.max_frame, &policy, Nanos::ZERO);
+        let (table, ingress, egress) = halves(policy, size, rx, tx);
         Bridge { ingress, egress, cables_in, cables_out, table, now: Nanos::ZERO }
     }
 
@@ -116,6 +108,26 @@ impl Bridge {
     }
 }
 
+/// Both halves of a wire between these ports at the beginning of time, and the table of their frames.
+pub(crate) fn halves<R: Rx, T: Tx>(
+    policy: Policy,
+    size: &Size,
+    rx: [R; 2],
+    tx: [T; 2],
+) -> (Arc<Table>, Ingress<R>, Egress<T>) {
+    let policy = Arc::new(policy);
+    let (table, frames) = Table::heap(size.frames, 2_048);
+    let table = Arc::new(table);
+    let (mut homes, mut returns) = homes(frames, 1, 1);
+    let (sender, receiver) = bands(size.ring);
+    let judge = Judge::new(FlowTable::new(1 << 10), Arc::clone(&policy));
+    let back = returns.remove(0);
+    let egress = Egress::new(Arc::clone(&table), receiver, back, tx, size.max_frame, &policy, Nanos::ZERO);
+    let rx = Side::BOTH.into_iter().zip(rx).collect();
+    let ingress = Ingress::new(Arc::clone(&table), rx, homes.remove(0), sender, judge);
+    (table, ingress.feeding(Arc::clone(egress.counts())), egress)
+}
+
 /// The account of two halves in which nothing moves any more, `span` after they were made.
 ///
 /// Fails unless every frame of `table` is at home or lent to be received into, and what came in has left or was dropped.
@@ -130,12 +142,18 @@ pub(crate) fn settled<R: Rx, T: Tx>(
     assert_eq!((egress.queued(), egress.in_transmit(), egress.rings_empty()), (0, 0, true), "{account}");
     assert_eq!(account.balance.unexplained(), 0, "{account}");
     assert_eq!(account.balance.received, account.balance.completed + account.balance.dropped, "{account}");
-    assert_eq!(ingress.idle_frames(), u64::from(table.frames()), "{account}");
+    assert_all_home(table, ingress);
+    account
+}
+
+/// Fails unless every frame of `table` is at home or lent to be received into.
+pub(crate) fn assert_all_home<R: Rx>(table: &Table, ingress: &mut Ingress<R>) {
+    ingress.collect();
+    assert_eq!(ingress.idle_frames(), u64::from(table.frames()));
     if let Some(census) = table.census() {
         let mut expected = [0; 6];
         expected[Owner::Fill as usize] = ingress.ports().iter().map(|(_, port)| port.lent()).sum();
         expected[Owner::Home as usize] = table.frames() - expected[Owner::Fill as usize];
-        assert_eq!(census, expected, "{account}");
+        assert_eq!(census, expected);
     }
-    account
 }

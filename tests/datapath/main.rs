@@ -7,6 +7,8 @@
 mod bridge;
 // What is sent, and when.
 mod traffic;
+// Ports and clocks for what simulated ones don't show.
+mod ports;
 
 // What leaves, measured against the rates of the policy.
 mod shaping;
@@ -22,5 +24,9 @@ mod conservation;
 mod drops;
 // The policy, changed while flows are known.
 mod adoption;
+// What a pause of the worker makes stale.
+mod stall;
+// Wires that come, go, and are asked how they are.
+mod life;
 // The halves on two threads, by the real clock.
 mod threads;

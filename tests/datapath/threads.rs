@@ -9,19 +9,18 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tidegate::datapath::bands::bands;
-use tidegate::datapath::counters::{EgressCounts, IngressCounts};
+use tidegate::datapath::counters::{EgressCounts, IngressCounts, Volume};
+use tidegate::datapath::drain::drain;
 use tidegate::datapath::idle::Idle;
+use tidegate::datapath::report::{self, Asker, EgressReport, IngressReport};
 use tidegate::datapath::worker::Worker;
-use tidegate::datapath::{Egress, Ingress, Judge};
-use tidegate::flow::FlowTable;
-use tidegate::frame::{Burst, Frame, Home, Owner, Side, Table, homes};
+use tidegate::frame::{Burst, Frame, Home, Owner, Side, Table};
 use tidegate::port::memory::MemoryTx;
 use tidegate::port::{Rx, RxLosses};
 use tidegate::time::{Clock, MonotonicClock};
 use tidegate::units::Nanos;
 
-use crate::bridge::{policy, settled};
+use crate::bridge::{Size, halves, policy, settled};
 use crate::traffic::{BACKGROUND, FILE, Random, Talk, VIDEO, VOICE, WEB};
 
 /// How long a test may take before it is taken for stuck.
@@ -90,6 +89,10 @@ struct Running {
     senders: [UnixDatagram; 2],
     received: Arc<IngressCounts>,
     sent: Arc<EgressCounts>,
+    ingress_asker: Asker<IngressReport>,
+    egress_asker: Asker<EgressReport>,
+    /// Reports that were checked, of ingress and of egress.
+    reports: [u64; 2],
     clock: MonotonicClock,
     stop: Arc<AtomicBool>,
     threads: [JoinHandle<Worker<SocketRx, MemoryTx>>; 2],
@@ -97,18 +100,15 @@ struct Running {
 
 impl Running {
     fn start(text: &str, frames: u32, ring: usize) -> Running {
-        let policy = Arc::new(policy(text));
-        let (table, frames) = Table::heap(frames, 2_048);
-        let table = Arc::new(table);
-        let (mut homes, mut returns) = homes(frames, 1, 1);
-        let (sender, receiver) = bands(ring);
         let [(inside, to_inside), (outside, to_outside)] = Side::BOTH.map(|_| SocketRx::new());
-        let judge = Judge::new(FlowTable::new(1 << 10), Arc::clone(&policy));
         let clock = MonotonicClock::start();
-        let rx = vec![(Side::Inside, inside), (Side::Outside, outside)];
-        let ingress = Ingress::new(Arc::clone(&table), rx, homes.remove(0), sender, judge);
+        let size = Size { frames, ring, max_frame: [1_514; 2], ..Size::default() };
         let tx = [MemoryTx::new(64), MemoryTx::new(64)];
-        let egress = Egress::new(Arc::clone(&table), receiver, returns.remove(0), tx, [1_514; 2], &policy, clock.now());
+        let (table, ingress, egress) = halves(policy(text), &size, [inside, outside], tx);
+        let (ingress_asker, desk) = report::desk();
+        let ingress = ingress.answering(desk);
+        let (egress_asker, desk) = report::desk();
+        let egress = egress.answering(desk);
         let (received, sent) = (Arc::clone(ingress.counts()), Arc::clone(egress.counts()));
         let beds = [Idle::new(ingress.fds(), false).unwrap(), Idle::new([], false).unwrap()];
         let bell = beds[1].bell();
@@ -122,12 +122,31 @@ impl Running {
             let stop = Arc::clone(&stop);
             thread::spawn(move || worker.run(&clock, &stop))
         });
-        Running { table, senders: [to_inside, to_outside], received, sent, clock, stop, threads }
+        let senders = [to_inside, to_outside];
+        Running { table, senders, received, sent, ingress_asker, egress_asker, reports: [0; 2], clock, stop, threads }
     }
 
     /// Frames that have left or were dropped.
     fn done(&self) -> u64 {
         self.sent.completed.read() + self.sent.dropped.total() + self.received.dropped.total()
+    }
+
+    /// Asks both halves how they are, and checks what they have answered since the last time.
+    fn check_reports(&mut self) {
+        self.ingress_asker.ask();
+        self.egress_asker.ask();
+        if let Some(report) = self.ingress_asker.answer() {
+            assert!(report.counts.balanced(), "{report:?}");
+            assert_eq!(report.frames, u64::from(self.table.frames()));
+            self.reports[0] += 1;
+            self.ingress_asker.give_back(report);
+        }
+        if let Some(report) = self.egress_asker.answer() {
+            let queued: Volume = report.queued.iter().flatten().copied().sum();
+            assert!(report.counts.balanced(queued.frames, report.in_transmit.iter().sum()), "{report:?}");
+            self.reports[1] += 1;
+            self.egress_asker.give_back(report);
+        }
     }
 
     /// Stops both workers, lets the queues run empty, and checks that every frame is home.
@@ -137,8 +156,7 @@ impl Running {
         let (mut ingresses, mut egresses) = (ingress.ingresses, egress.egresses);
         let (mut ingress, mut egress) = (ingresses.remove(0).0, egresses.remove(0));
         while ingress.turn(self.clock.now(), &self.clock) > 0 {}
-        while egress.turn(self.clock.now(), &self.clock).moved > 0 {}
-        egress.stop(self.clock.now());
+        drain(&mut ingress, &mut egress, &self.clock, Nanos::from_millis(5));
         egress.turn(self.clock.now(), &self.clock);
         settled(&self.table, &mut ingress, &mut egress, self.clock.now())
     }
@@ -163,7 +181,7 @@ fn watched(test: impl FnOnce() + Send + 'static) {
 #[test]
 fn frames_are_conserved_between_two_threads() {
     watched(|| {
-        let running = Running::start("download = \"200mbit\"\nupload = \"100mbit\"\nqueue = \"2ms\"", 500, 32);
+        let mut running = Running::start("download = \"200mbit\"\nupload = \"100mbit\"\nqueue = \"2ms\"", 500, 32);
         let long = std::env::var("TIDEGATE_LONG").as_deref() == Ok("1");
         let count = if long { 2_000_000 } else { 100_000 };
         let seed = running.clock.now().0;
@@ -175,6 +193,9 @@ fn frames_are_conserved_between_two_threads() {
                 Talk { client: random.below(16) as u16, ..Talk::to(random.of(&[VOICE, VIDEO, WEB, FILE, BACKGROUND])) };
             let frame = talk.frame(side, random.of(&[64, 300, 1_514, 1_600]), n);
             running.senders[side as usize].send(&frame).unwrap();
+            if n % 64 == 0 {
+                running.check_reports();
+            }
             // Now and then long enough for both workers to fall asleep.
             if random.below(2_000) == 0 {
                 let until = running.clock.now() + Nanos(random.below(3_000_000));
@@ -183,15 +204,17 @@ fn frames_are_conserved_between_two_threads() {
                 }
             }
         }
+        let reports = running.reports;
         let account = running.finish();
-        println!("{account}");
+        println!("{account}\n{reports:?} reports");
+        assert!(reports.into_iter().all(|reports| reports > 10), "{reports:?} reports of ingress and egress");
         let before_us: u64 = account.ports.iter().map(|port| port.lost_fill_empty).sum();
         assert_eq!(account.balance.received + before_us, count);
     });
 }
 
 /// One frame at a time, each sent at another phase of falling asleep: whoever sleeps through a bell or a frame finds it
-/// only when his longest sleep of 100 ms is over.
+/// only when his longest sleep of 25 ms is over.
 #[test]
 fn no_frame_waits_for_the_end_of_a_sleep() {
     watched(|| {
@@ -208,10 +231,10 @@ fn no_frame_waits_for_the_end_of_a_sleep() {
             while running.done() <= n {
                 thread::yield_now();
             }
-            overslept += u64::from(running.clock.now().since(start) > Nanos::from_millis(80));
+            overslept += u64::from(running.clock.now().since(start) > Nanos::from_millis(20));
         }
-        println!("{overslept} of {rounds} frames took more than 80 ms");
-        assert!(overslept < rounds / 10, "{overslept} of {rounds} frames took more than 80 ms");
+        println!("{overslept} of {rounds} frames took more than 20 ms");
+        assert!(overslept < rounds / 10, "{overslept} of {rounds} frames took more than 20 ms");
         let account = running.finish();
         assert_eq!((account.balance.completed, account.balance.dropped), (rounds, 0));
     });

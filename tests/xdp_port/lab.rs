@@ -34,6 +34,8 @@ pub(crate) fn in_lab(queues: u32, body: impl FnOnce() + Send) {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("a namespace of our own");
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("mounts of our own");
+        // State files of our own: namespaces of tests that were killed leave theirs behind, and numbers come again.
+        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).expect("/run of our own");
         mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("/sys of our namespace");
         // A new namespace has the firewall on bridges where the kernel has it built in.
         for table in ["iptables", "ip6tables", "arptables"] {
@@ -105,6 +107,12 @@ impl Peer {
             }
         }
     }
+}
+
+/// The hardware address of an interface.
+pub(crate) fn mac(name: &str) -> [u8; 6] {
+    let address = getifaddrs().unwrap().find_map(|address| link(&address).filter(|_| address.interface_name == name));
+    address.and_then(|address| address.addr()).expect("the interface has an address")
 }
 
 fn link(address: &InterfaceAddress) -> Option<LinkAddr> {

@@ -12,3 +12,9 @@ mod forwarding;
 mod settings;
 // What is refused, and with which words.
 mod refusals;
+// The kernel bridge below.
+mod below;
+// One process per port.
+mod locks;
+// Links that come and go.
+mod upkeep;

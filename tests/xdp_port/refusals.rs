@@ -7,6 +7,7 @@ use tidegate::port::xdp::{Error, Options, OptionsError, QUEUES_MAX, Wire, detach
 
 use crate::forwarder::small;
 use crate::lab::{in_lab, run};
+use crate::settings::{settings, state_file};
 
 fn refusal(inside: &str, outside: &str, options: &Options) -> Error {
     match Wire::open(inside, outside, options) {
@@ -32,6 +33,74 @@ fn interfaces_that_cannot_be_ports() {
         run("ip", "link set port1 down");
         let error = refusal("port0", "port1", &small());
         assert!(error.to_string().ends_with("ip link set port1 up"), "{error}");
+    });
+}
+
+/// Refuses to open `port0` and `port1` with words that have all of `wanted` in them, and changes nothing.
+fn check_refusal(wanted: &[&str]) {
+    let before = [settings("port0"), settings("port1")];
+    let error = refusal("port0", "port1", &small()).to_string();
+    assert!(wanted.iter().all(|wanted| error.contains(wanted)), "{error}");
+    assert_eq!([settings("port0"), settings("port1")], before);
+    for port in ["port0", "port1"] {
+        assert!(!state_file(port).exists() && !state_file(port).with_extension("lock").exists());
+    }
+}
+
+#[test]
+fn interfaces_that_the_machine_itself_uses() {
+    in_lab(1, || {
+        run("ip", "address add 192.0.2.1/24 dev port0");
+        run("ip", "address add 2001:db8::1/64 dev port0 nodad");
+        check_refusal(&["port0 has the address 192.0.2.1/24, 2001:db8::1/64;", "ip address flush dev port0"]);
+        run("ip", "address flush dev port0");
+        run("ip", "address add fe80::1/64 dev port1 nodad");
+        check_refusal(&["port1 has the address fe80::1/64;"]);
+        run("ip", "address flush dev port1");
+
+        run("ip", "route add 203.0.113.0/24 dev port1");
+        check_refusal(&["the route to 203.0.113.0/24 leaves by interface port1", "ip route flush dev port1"]);
+        run("ip", "route flush dev port1");
+        run("ip", "-6 route add default dev port0");
+        check_refusal(&["the route to default leaves by interface port0", "ip -6 route flush dev port0"]);
+        run("ip", "-6 route flush dev port0");
+        drop(Wire::open("port0", "port1", &small()).unwrap());
+    });
+}
+
+#[test]
+fn interfaces_that_belong_to_something_else() {
+    in_lab(1, || {
+        run("ip", "link add lan type bridge");
+        run("ip", "link set port1 master lan");
+        check_refusal(&["port1 belongs to the bridge lan;", "ip link set port1 nomaster"]);
+        run("ip", "link set port1 nomaster");
+
+        let bridge = Wire::open("port0", "port1", &small()).unwrap().bridge;
+        run("ip", "link add third type veth");
+        run("ip", &format!("link set third master {bridge}"));
+        let error = refusal("port0", "port1", &small()).to_string();
+        assert!(error.contains(&format!("{bridge} also holds third")) && error.contains("detach third"), "{error}");
+        run("ip", "link del third");
+        // A wire over one of the ports and another interface would leave the other in the bridge.
+        let error = refusal("port0", "peer1", &small()).to_string();
+        assert!(error.contains("tidegate detach port1"), "{error}");
+        detach(&[]).unwrap();
+
+        run("ip", &format!("link add {bridge} type veth"));
+        check_refusal(&[&bridge, "ip link set"]);
+    });
+}
+
+#[test]
+fn a_firewall_that_would_judge_the_bridge() {
+    in_lab(1, || {
+        let table = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+        if std::fs::write(table, "1").is_ok() {
+            check_refusal(&["sysctl -w net.bridge.bridge-nf-call-iptables=0"]);
+        } else {
+            eprintln!("SKIPPED: this kernel has no br_netfilter");
+        }
     });
 }
 
@@ -127,6 +196,19 @@ fn open_as_the_child_of_another_test() {
     if env::var_os("TIDEGATE_TEST_CHILD").is_some() {
         println!("answer: {}", refusal("port0", "port1", &small()));
     }
+}
+
+#[test]
+fn a_place_for_state_files_that_cannot_be_used() {
+    in_lab(1, || {
+        let output = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "refusals::open_as_the_child_of_another_test", "--nocapture"])
+            .envs([("TIDEGATE_TEST_CHILD", "1"), ("TIDEGATE_STATE_DIR", "/dev/null/state")])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("/dev/null/state/") && text.contains("TIDEGATE_STATE_DIR"), "{text}");
+    });
 }
 
 #[test]

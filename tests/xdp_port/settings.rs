@@ -7,14 +7,16 @@ use std::path::PathBuf;
 use tidegate::port::xdp::{Error, Mode, Options, Wire, detach};
 
 use crate::forwarder::{Forwarder, small};
-use crate::lab::{in_lab, run};
+use crate::lab::{in_lab, run, wait_until};
 
 /// Everything that a port changes on an interface, as the system's own tools show it.
-fn settings(interface: &str) -> String {
-    run("ip", &format!("-d link show {interface}")) + &run("ethtool", &format!("-k {interface}"))
+pub(crate) fn settings(interface: &str) -> String {
+    let sysctls = run("sysctl", &format!("-a -r net.ipv[46].conf.{interface}\\."));
+    let ethtool = run("ethtool", &format!("-k {interface}")) + &run("ethtool", &format!("-l {interface}"));
+    run("ip", &format!("-d link show {interface}")) + &ethtool + &sysctls
 }
 
-fn state_file(interface: &str) -> PathBuf {
+pub(crate) fn state_file(interface: &str) -> PathBuf {
     let namespace = fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
     PathBuf::from(format!("/run/tidegate/{namespace}-{interface}.json"))
 }
@@ -124,4 +126,106 @@ fn a_damaged_state_file_stops_everything_and_stays() {
         assert_eq!([settings("port0"), settings("port1")], before);
         assert!(!state_file("port0").exists());
     });
+}
+
+#[test]
+fn ipv6_comes_back_with_the_address_that_the_kernel_made() {
+    in_lab(1, || {
+        run("ip", "link set port0 addrgenmode eui64");
+        // The kernel makes the address when the interface comes up.
+        run("ip", "link set port0 down");
+        run("ip", "link set port0 up");
+        let address = || run("ip", "-6 -brief address show dev port0");
+        wait_until("address", || address().contains("fe80::"));
+        let before = [address(), settings("port0")];
+        drop(Forwarder::open(&small()));
+        assert!(!address().contains("fe80::"), "{}", address());
+        let undone = detach(&[]).unwrap();
+        assert_eq!([undone[0].voice, undone[1].voice], [true, true]);
+        wait_until("address", || address() == before[0]);
+        assert_eq!(settings("port0"), before[1]);
+    });
+}
+
+#[test]
+fn too_many_receive_channels_are_reduced_and_come_back() {
+    in_lab(16, || {
+        // A veth takes a native program only with as many receive queues as its peer has transmit queues.
+        run("ethtool", "-L peer0 tx 8");
+        run("ethtool", "-L peer1 tx 8");
+        let before = [settings("port0"), settings("port1")];
+        let forwarder = Forwarder::open(&small());
+        assert_eq!(forwarder.mode, Mode::NativeCopy);
+        assert_eq!(forwarder.rx.each_ref().map(Vec::len), [8, 8]);
+        drop(forwarder);
+        drop(Forwarder::open(&small()));
+
+        // Someone raises them, and the veth doesn't let go of them while the program is attached: so all are bound.
+        run("ethtool", "-L port0 rx 16");
+        run("ethtool", "-L peer0 tx 16");
+        assert_eq!(Forwarder::open(&small()).rx.each_ref().map(Vec::len), [16, 8]);
+        run("ethtool", "-L peer0 tx 8");
+
+        let undone = detach(&[]).unwrap();
+        assert_eq!([undone[0].channels, undone[1].channels], [None, Some(16)]);
+        assert!(undone[1].to_string().contains("16 receive channels again"), "{}", undone[1]);
+        assert_eq!([settings("port0"), settings("port1")], before);
+    });
+}
+
+#[test]
+fn detach_undoes_a_state_that_was_only_half_made_or_half_undone() {
+    in_lab(1, || {
+        let before = [settings("port0"), settings("port1")];
+        let damages: [(&str, &[&str]); 4] = [
+            ("the bridge is gone", &["link del BRIDGE"]),
+            ("a port is out of it", &["link set port0 nomaster"]),
+            ("a program is gone", &["link set dev port1 xdp off"]),
+            ("nothing was done yet", &["link set dev port0 xdp off", "link set dev port1 xdp off", "link del BRIDGE"]),
+        ];
+        for (what, commands) in damages {
+            let bridge = Wire::open("port0", "port1", &small()).unwrap().bridge;
+            commands.iter().for_each(|command| drop(run("ip", &command.replace("BRIDGE", &bridge))));
+            detach(&[]).unwrap();
+            assert_eq!([settings("port0"), settings("port1")], before, "{what}");
+        }
+        // One port at a time: the bridge goes with the last.
+        drop(Wire::open("port0", "port1", &small()).unwrap());
+        for (port, bridges) in [("port1", 1), ("port0", 0)] {
+            detach(&[port.to_owned()]).unwrap();
+            let left = run("ip", "-br link show type bridge");
+            assert_eq!(left.lines().count(), bridges, "{left}");
+        }
+        assert_eq!([settings("port0"), settings("port1")], before);
+    });
+}
+
+#[test]
+fn what_an_earlier_version_left_is_taken_over_and_undone() {
+    in_lab(1, || {
+        run("ip", "link set port1 promisc on");
+        let before = [settings("port0"), settings("port1")];
+        drop(Wire::open("port0", "port1", &small()).unwrap());
+        // What it wrote: no bridge, no ARP and IPv6, no channels.
+        for port in ["port0", "port1"] {
+            let mut state: serde_json::Value = serde_json::from_slice(&fs::read(state_file(port)).unwrap()).unwrap();
+            let fields = ["bridge", "voice", "channels", "cut"];
+            fields.iter().for_each(|field| drop(state.as_object_mut().unwrap().remove(*field).expect("a field")));
+            fs::write(state_file(port), state.to_string()).unwrap();
+            run("ip", &format!("link set {port} nomaster arp on"));
+            fs::write(format!("/proc/sys/net/ipv6/conf/{port}/disable_ipv6"), "0").unwrap();
+        }
+        let states = fs::read(state_file("port0")).unwrap();
+        run("ip", "link del BRIDGE".replace("BRIDGE", &bridge()).as_str());
+        drop(Wire::open("port0", "port1", &small()).unwrap());
+        assert_ne!(fs::read(state_file("port0")).unwrap(), states, "completed");
+        detach(&[]).unwrap();
+        assert_eq!([settings("port0"), settings("port1")], before);
+    });
+}
+
+/// The name of the one bridge.
+fn bridge() -> String {
+    let bridges = run("ip", "-br link show type bridge");
+    bridges.split_whitespace().next().expect("a bridge").to_owned()
 }

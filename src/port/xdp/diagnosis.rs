@@ -67,7 +67,7 @@ pub enum Error {
     #[error(
         "interface {name} has the address {addresses}; a port has none, because the machine itself would no longer hear what \
          comes to it. Give it to another interface or remove it: ip address flush dev {name} (and, if routers announce it, \
-         sysctl -w net.ipv6.conf.{name}.disable_ipv6=1)"
+         sysctl -w net/ipv6/conf/{name}/disable_ipv6=1)"
     )]
     Addresses {
         /// The interface.

@@ -55,6 +55,8 @@ impl Drop for Lock {
         if !self.state.exists() && is_at(&self.file, &self.path) {
             let _ = fs::remove_file(&self.path);
         }
+        // Said, because a child that is just being started may still have the file open too.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 

@@ -13,8 +13,8 @@ use super::umem::{Arena, Options, ring};
 use super::wire::Mode;
 
 /// How long a queue may stay bound, and memory counted as locked, after the last owner closed it: the kernel lets go of
-/// both on a work queue of its own.
-const RELEASE: Duration = Duration::from_secs(1);
+/// both on a work queue of its own, which waits for whoever else changes interfaces.
+const RELEASE: Duration = Duration::from_secs(3);
 
 /// The rings of a socket and those of its queue.
 pub(super) struct Rings {

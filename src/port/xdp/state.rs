@@ -21,7 +21,7 @@ const DIRECTORY: &str = "/run/tidegate";
 
 /// The settings of an interface before the first run, as they are written down.
 ///
-/// What an earlier release didn't change it didn't write down either: such a field is missing, and stays as it is found.
+/// What an earlier version didn't change it didn't write down either: such a field is missing, and stays as it is found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct State {
@@ -320,16 +320,16 @@ fn read(path: &Path) -> Result<Option<State>, Error> {
     }
 }
 
-/// Writes the file whole or not at all.
+/// Writes the file whole or not at all, so that it is there after a loss of power too.
 fn write(path: &Path, state: &State) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
+    let directory = path.parent().expect("a state file is in a directory");
+    fs::create_dir_all(directory)?;
     let new = path.with_extension("new");
     let mut file = fs::File::create(&new)?;
     file.write_all(&serde_json::to_vec_pretty(state)?)?;
     file.sync_all()?;
-    fs::rename(&new, path)
+    fs::rename(&new, path)?;
+    fs::File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
@@ -380,12 +380,12 @@ mod tests {
     }
 
     #[test]
-    fn what_the_first_release_wrote_is_understood() {
+    fn what_an_earlier_version_wrote_is_understood() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("1-eth1.json");
-        let first =
+        let earlier =
             r#"{"interface":"eth1","index":7,"namespace_cookie":1,"promiscuous":true,"features":{"rx-gro":true}}"#;
-        fs::write(&path, first).unwrap();
+        fs::write(&path, earlier).unwrap();
         let state = read(&path).unwrap().unwrap();
         assert!(state.promiscuous && state.bridge.is_none() && state.voice.is_none() && !state.cut);
     }
