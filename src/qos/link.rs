@@ -42,13 +42,6 @@ impl Link {
         self.bucket.rate()
     }
 
-    /// Begins anew: both buckets are full, and nothing is owed.
-    pub(super) fn reset(&mut self, now: Nanos) {
-        self.bucket.fill(now);
-        self.spared.fill(now);
-        self.owes = false;
-    }
-
     /// Whether a leaf may send at `now`.
     #[inline]
     pub(super) fn allows(&mut self, now: Nanos) -> bool {
