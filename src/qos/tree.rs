@@ -141,7 +141,7 @@ impl Tree {
     /// Begins anew, as if just built: all buckets full, and the turn with the first leaf. What is queued stays.
     pub fn reset(&mut self, now: Nanos) {
         if let Some(link) = &mut self.link {
-            link.fill(now);
+            link.reset(now);
         }
         self.leaves.iter_mut().for_each(|leaf| leaf.reset(now));
         self.groups.iter_mut().for_each(|group| group.turn = group.members.trailing_zeros() as u8);
