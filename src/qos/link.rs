@@ -38,13 +38,6 @@ impl Link {
         }
     }
 
-    /// Fills the bucket and forgives what is owed.
-    pub(super) fn fill(&mut self, now: Nanos) {
-        self.bucket.fill(now);
-        self.spared.fill(now);
-        self.owes = false;
-    }
-
     pub(super) fn rate(&self) -> Rate {
         self.bucket.rate()
     }
