@@ -38,6 +38,13 @@ impl Link {
         }
     }
 
+    /// Begins anew: full buckets, and nothing owed.
+    pub(super) fn reset(&mut self, now: Nanos) {
+        self.bucket.fill(now);
+        self.spared.fill(now);
+        self.owes = false;
+    }
+
     pub(super) fn rate(&self) -> Rate {
         self.bucket.rate()
     }
