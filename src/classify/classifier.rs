@@ -60,6 +60,12 @@ impl Classifier {
                 .is_some_and(|subscriber| subscriber.observed)
     }
 
+    /// The place among the subscribers of the one whose packet this is, if it is anyone's.
+    pub fn subscriber_of(&self, packet: &Packet, frame: &[u8], side: Side) -> Option<u16> {
+        let (inside, _) = super::ends(packet, frame, side)?;
+        self.subscribers.index_of(inside)
+    }
+
     /// Whether verdicts depend on the DSCP of the frame.
     pub fn uses_dscp(&self) -> bool {
         self.rules.uses_dscp()

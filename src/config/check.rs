@@ -13,6 +13,7 @@ use super::api::{self, Api};
 use super::class::{self, ClassSpec};
 use super::cores::{Cores, Idle};
 use super::file::File;
+use super::policer::Policers;
 use super::rule::{self, Match, Rule};
 use super::section::Section;
 use super::share::{self, Percent, Share};
@@ -31,13 +32,15 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let api = root.section("api", "api").map(api).unwrap_or_default();
     let links = wires.iter().flat_map(|wire| [("wire.download", wire.download), ("wire.upload", wire.upload)]);
     let links: Vec<_> = links.filter_map(|(key, rate)| Some((key, rate?))).collect();
-    let classes = classes(&root.sections("class"), &links);
-    let rules = rules(root.sections("rule"));
-    let subscribers = subscriber::all(&root.sections("subscriber"));
+    let policers = Policers::read(&root.sections("policer"));
+    let classes = classes(&root.sections("class"), &links, &policers);
+    let rules = rules(root.sections("rule"), &policers);
+    let subscribers = subscriber::all(&root.sections("subscriber"), &policers);
+    let policers = policers.into_vec();
     if wires.is_empty() {
         return None;
     }
-    Some(Config { wires, cores, api, classes, rules, subscribers, warnings: Vec::new() })
+    Some(Config { wires, cores, api, classes, policers, rules, subscribers, warnings: Vec::new() })
 }
 
 /// The most wires of one box: the kernel's share of as many ports is all that can be silenced at once.
@@ -133,14 +136,18 @@ fn workers(section: &Section<'_>, control: usize, wires: usize, list: &Spanned<V
 }
 
 /// Reads the tables `[[class]]` over the defaults; `links` are the keys and rates of the wire's limits.
-fn classes(sections: &[Section<'_>], links: &[(&str, Rate)]) -> [ClassSpec; Class::OPERATORS.len()] {
+fn classes(
+    sections: &[Section<'_>],
+    links: &[(&str, Rate)],
+    policers: &Policers,
+) -> [ClassSpec; Class::OPERATORS.len()] {
     let mut classes = ClassSpec::DEFAULTS;
     let mut lines = [None; Class::OPERATORS.len()];
     let mut last_guarantee = None;
     let mut all_sound = true;
     for section in sections {
         let problems = section.file.problem_count();
-        if let Some(Adjusted { spec, name_at, guarantee_at }) = class(section, links) {
+        if let Some(Adjusted { spec, name_at, guarantee_at }) = class(section, links, policers) {
             let index = usize::from(spec.class.slot() - Class::OPERATORS[0].slot());
             if let Some(line) = lines[index].replace(section.file.line(section.at)) {
                 let want = format!("each class once: it's on line {line}");
@@ -166,7 +173,7 @@ struct Adjusted {
     guarantee_at: Option<usize>,
 }
 
-fn class(section: &Section<'_>, links: &[(&str, Rate)]) -> Option<Adjusted> {
+fn class(section: &Section<'_>, links: &[(&str, Rate)], policers: &Policers) -> Option<Adjusted> {
     let problems = section.file.problem_count();
     section.refuse_unknown();
     section.require("name");
@@ -175,6 +182,7 @@ fn class(section: &Section<'_>, links: &[(&str, Rate)]) -> Option<Adjusted> {
     let ceiling = section.text("ceiling", share::above_zero);
     let priority = section.number("priority", 0..=7);
     let weight = section.number("weight", 1..=100);
+    let policer = policers.of(section);
     let [guarantee_at, ceiling_at] = [&guarantee, &ceiling].map(|share| share.as_ref().map(|share| share.span().start));
     let name = name?;
     let default = ClassSpec::DEFAULTS.into_iter().find(|spec| spec.class == *name.get_ref())?;
@@ -184,6 +192,7 @@ fn class(section: &Section<'_>, links: &[(&str, Rate)]) -> Option<Adjusted> {
         ceiling: ceiling.map_or(default.ceiling, Spanned::into_inner),
         priority: priority.map_or(default.priority, |priority| priority.into_inner() as u8),
         weight: weight.map_or(default.weight, Spanned::into_inner),
+        policer,
     };
     let (guarantee, ceiling) = (spec.guarantee, spec.ceiling);
     if section.file.problem_count() == problems && is_less(ceiling, guarantee, links) {
@@ -222,21 +231,22 @@ fn excess(classes: &[ClassSpec], links: &[(&str, Rate)]) -> Option<(String, Stri
     Some((sum(*link).to_string(), format!("{link}, which is {key}")))
 }
 
-fn rules(sections: Vec<Section<'_>>) -> Vec<Rule> {
+fn rules(sections: Vec<Section<'_>>, policers: &Policers) -> Vec<Rule> {
     if let Some(further) = sections.get(Rules::MAX) {
         further.file.report(further.at, "rule", format!("{} rules", sections.len()), format!("at most {}", Rules::MAX));
     }
     let apps = Apps::builtin();
-    sections.into_iter().filter_map(|section| rule(section, &apps)).collect()
+    sections.into_iter().filter_map(|section| rule(section, &apps, policers)).collect()
 }
 
-fn rule(section: Section<'_>, apps: &Apps) -> Option<Rule> {
+fn rule(section: Section<'_>, apps: &Apps, policers: &Policers) -> Option<Rule> {
     section.refuse_unknown();
     section.require("match");
     section.require("class");
     let class = section.text("class", class::name);
     let matches = section.section("match", "rule.match").map(|section| matches(section, apps));
-    Some(Rule { matches: matches?, class: class?.into_inner(), line: section.file.line(section.at) })
+    let policer = policers.of(&section);
+    Some(Rule { matches: matches?, class: class?.into_inner(), policer, line: section.file.line(section.at) })
 }
 
 fn matches(section: Section<'_>, apps: &Apps) -> Match {

@@ -17,6 +17,8 @@ pub struct ClassSpec {
     pub priority: u8,
     /// The share among classes of the same priority, 1 to 100.
     pub weight: u32,
+    /// The place of the policer that it has, if any.
+    pub policer: Option<u16>,
 }
 
 impl ClassSpec {
@@ -25,7 +27,7 @@ impl ClassSpec {
         const fn class(class: Class, guarantee: u32, ceiling: u32, priority: u8) -> ClassSpec {
             let [guarantee, ceiling] =
                 [Share::Percent(Percent(guarantee * 100)), Share::Percent(Percent(ceiling * 100))];
-            ClassSpec { class, guarantee, ceiling, priority, weight: 1 }
+            ClassSpec { class, guarantee, ceiling, priority, weight: 1, policer: None }
         }
         [
             class(Class::Voice, 10, 30, 1),

@@ -3,6 +3,7 @@
 use super::{ClassSpec, Config, IpNet, MIN_RATE, Mode, Percent, Rule, Share, Subscriber, Wire};
 use crate::classify::{self, Apps, Class, Classifier, Prefix, Rules, Subscribers};
 use crate::datapath::Policy;
+use crate::datapath::police::Policing;
 use crate::qos::{LeafSpec, OBSERVED, TreeSpec, bucket};
 use crate::units::{Nanos, Rate};
 
@@ -28,6 +29,7 @@ const CONTROL: ClassSpec = ClassSpec {
     ceiling: Share::Percent(Percent(1_000)),
     priority: 0,
     weight: 1,
+    policer: None,
 };
 
 /// The least that control's ceiling may be: on a slow link, a tenth is too little for a routing table.
@@ -51,6 +53,7 @@ pub fn policy(config: &Config, wire: &Wire, epoch: u32) -> Policy {
             leaves: Class::ALL.map(|class| class.slot().into()),
             bands: Class::ALL.map(Class::band),
             observed: (OBSERVED, OBSERVED_BAND),
+            policing: policing(config),
             // What leaves by the inside port is the download.
             trees: [wire.download, wire.upload].map(|link| shaping(config, wire, link)),
         },
@@ -60,6 +63,7 @@ pub fn policy(config: &Config, wire: &Wire, epoch: u32) -> Policy {
             leaves: Class::ALL.map(|_| 0),
             bands: Class::ALL.map(|_| 0),
             observed: (0, 0),
+            policing: Policing::default(),
             trees: [observing(), observing()],
         },
     }
@@ -137,6 +141,18 @@ fn classifier(rules: &[Rule]) -> Classifier {
     let apps = Apps::builtin();
     let rules = rules.iter().map(|of| rule(of, &apps)).collect();
     Classifier::new(Rules::new(rules), apps)
+}
+
+/// Who has which policer; control has none.
+fn policing(config: &Config) -> Policing {
+    let policers = config.policers.iter().map(|named| named.policer).collect();
+    let of_class = |class| config.classes.iter().find(|spec| spec.class == class)?.policer;
+    Policing::new(
+        policers,
+        config.rules.iter().map(|rule| rule.policer),
+        Class::ALL.map(of_class),
+        config.subscribers.iter().map(|subscriber| subscriber.policer),
+    )
 }
 
 /// What `net` is to the classifier.
@@ -342,7 +358,7 @@ mod tests {
     #[test]
     fn the_classifier_gets_every_prefix_and_the_mode() {
         let net = |text: &str| text.parse().unwrap();
-        let subscriber = |name: &str, addresses, mode| Subscriber { name: name.into(), addresses, mode };
+        let subscriber = |name: &str, addresses, mode| Subscriber { name: name.into(), addresses, mode, policer: None };
         let compiled = subscribers(&[
             subscriber("a", vec![net("192.0.2.0/24"), net("2001:db8::/32")], Mode::Enforce),
             subscriber("b", vec![net("192.0.2.10/32")], Mode::Observe),

@@ -66,8 +66,21 @@ pub const KEYS: &[Key] = {
         key("class", "ceiling", "a share or a rate", Means("by class"), r#""400mbit""#),
         key("class", "priority", "a whole number from 0 to 7", Means("by class"), "4"),
         key("class", "weight", "a whole number from 1 to 100", Is("1"), "2"),
+        key("class", "policer", "a policer", Means("none"), r#""contract""#),
+        key("policer", "name", "a name", Required, r#""contract""#),
+        key("policer", "kind", "`srtcm`, `trtcm` or `rfc4115`", Required, r#""srtcm""#),
+        key("policer", "cir", "a rate", Required, r#""20mbit""#),
+        key("policer", "cbs", "a whole number from 1 to 268435456", Required, "50000"),
+        key("policer", "ebs", "a whole number from 0 to 268435456", Means("by kind"), "100000"),
+        key("policer", "pir", "a rate", Means("by kind"), r#""40mbit""#),
+        key("policer", "pbs", "a whole number from 1 to 268435456", Means("by kind"), "100000"),
+        key("policer", "eir", "a rate", Means("by kind"), r#""20mbit""#),
+        key("policer", "colour", "`blind` or `aware`", Is(r#""blind""#), r#""aware""#),
+        key("policer", "yellow", "`pass`, `demote` or `drop`", Is(r#""pass""#), r#""demote""#),
+        key("policer", "red", "`pass`, `demote` or `drop`", Is(r#""drop""#), r#""demote""#),
         key("rule", "match", "a table", Required, r#"{ port = 53 }"#),
         key("rule", "class", "a class", Required, r#""gaming""#),
+        key("rule", "policer", "a policer", Means("none"), r#""contract""#),
         key("rule.match", "app", "an application", Means("any"), r#""ssh""#),
         key("rule.match", "address", "a prefix", Means("any"), r#""192.0.2.0/24""#),
         key("rule.match", "inside", "a prefix", Means("any"), r#""192.168.1.20""#),
@@ -79,6 +92,7 @@ pub const KEYS: &[Key] = {
         key("subscriber", "name", "a name", Required, r#""alice""#),
         key("subscriber", "addresses", "a list of prefixes", Required, r#"["192.0.2.10", "2001:db8:1::/48"]"#),
         key("subscriber", "mode", "`enforce` or `observe`", Is(r#""enforce""#), r#""observe""#),
+        key("subscriber", "policer", "a policer", Means("none"), r#""contract""#),
     ]
 };
 
@@ -128,6 +142,6 @@ mod tests {
 
     #[test]
     fn the_file_holds_tables() {
-        assert_eq!(names(""), ["wire", "cores", "api", "class", "rule", "subscriber"]);
+        assert_eq!(names(""), ["wire", "cores", "api", "class", "policer", "rule", "subscriber"]);
     }
 }

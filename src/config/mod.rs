@@ -24,6 +24,8 @@ mod api;
 mod share;
 // What each of the six classes may have of the link.
 mod class;
+// Profiles that traffic is held to.
+mod policer;
 // Which frames belong to which class.
 mod rule;
 // Whose traffic it is, and what becomes of it.
@@ -41,6 +43,7 @@ pub use cores::{Cores, Halves, Idle, halves_of};
 pub use error::{Errors, Problem};
 pub use ipnet::IpNet;
 pub use key::{Absent, KEYS, Key};
+pub use policer::NamedPolicer;
 pub use rule::{Match, Rule};
 pub use share::{MIN_RATE, Percent, Share};
 pub use subscriber::Subscriber;
@@ -63,6 +66,8 @@ pub struct Config {
     pub api: Api,
     /// The six classes, in the order of [`Class::OPERATORS`].
     pub classes: [ClassSpec; Class::OPERATORS.len()],
+    /// The policers, in the order of the file: classes, rules and subscribers name them by their place.
+    pub policers: Vec<NamedPolicer>,
     /// The rules, in the order of the file: the first match wins.
     pub rules: Vec<Rule>,
     /// The subscribers, in the order of the file.
@@ -79,6 +84,7 @@ impl Config {
             cores: Cores::default(),
             api: Api::default(),
             classes: ClassSpec::DEFAULTS,
+            policers: Vec::new(),
             rules: Vec::new(),
             subscribers: Vec::new(),
             warnings: Vec::new(),

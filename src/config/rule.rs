@@ -17,6 +17,8 @@ pub struct Rule {
     pub matches: Match,
     /// Where it belongs then.
     pub class: Class,
+    /// The place of the policer that it has, if any.
+    pub policer: Option<u16>,
     /// The line of the file, from 1, where the rule begins.
     pub line: u32,
 }

@@ -36,6 +36,11 @@ impl<'f> Section<'f> {
         if self.name.is_empty() { key.into() } else { format!("{}.{key}", self.name) }
     }
 
+    /// Where the value of `key` begins, if the key is there.
+    pub(super) fn place_of(&self, key: &str) -> Option<usize> {
+        self.value(key).map(|value| value.span().start)
+    }
+
     /// Whether the table holds no key at all.
     pub(super) fn is_empty(&self) -> bool {
         self.table.is_empty()

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::compile;
+use super::policer::Policers;
 use super::rule::prefix;
 use super::section::Section;
 use super::wire::Mode;
@@ -29,23 +30,30 @@ pub struct Subscriber {
     pub addresses: Vec<IpNet>,
     /// Whether its frames are delayed and dropped.
     pub mode: Mode,
+    /// The place of the policer that it has, if any.
+    pub policer: Option<u16>,
 }
 
 /// Reads the tables `[[subscriber]]`.
-pub(super) fn all(sections: &[Section<'_>]) -> Vec<Subscriber> {
+pub(super) fn all(sections: &[Section<'_>], policers: &Policers) -> Vec<Subscriber> {
     if let Some(further) = sections.get(Subscribers::MAX) {
         let (got, want) = (format!("{} subscribers", sections.len()), format!("at most {}", Subscribers::MAX));
         further.file.report(further.at, "subscriber", got, want);
     }
     let (mut names, mut owners) = (HashMap::new(), HashMap::new());
-    sections.iter().filter_map(|section| subscriber(section, &mut names, &mut owners)).collect()
+    sections.iter().filter_map(|section| subscriber(section, policers, &mut names, &mut owners)).collect()
 }
 
 /// Who has a prefix, and the line where that stands.
 type Owners = HashMap<Prefix, (Option<String>, u32)>;
 
 /// Reads one table; `names` and `owners` are the lines of what was read before, and get what is read here.
-fn subscriber(section: &Section<'_>, names: &mut HashMap<String, u32>, owners: &mut Owners) -> Option<Subscriber> {
+fn subscriber(
+    section: &Section<'_>,
+    policers: &Policers,
+    names: &mut HashMap<String, u32>,
+    owners: &mut Owners,
+) -> Option<Subscriber> {
     section.refuse_unknown();
     section.require("name");
     section.require("addresses");
@@ -58,6 +66,7 @@ fn subscriber(section: &Section<'_>, names: &mut HashMap<String, u32>, owners: &
     }
     let name = written.map(Spanned::into_inner);
     let mode = section.text("mode", Mode::from_str).map_or(Mode::Enforce, Spanned::into_inner);
+    let policer = policers.of(section);
     let addresses = section.list("addresses", prefix)?;
     let count = addresses.get_ref().len();
     if !(1..=PREFIXES_MAX).contains(&count) {
@@ -69,7 +78,7 @@ fn subscriber(section: &Section<'_>, names: &mut HashMap<String, u32>, owners: &
         claim(section, address, name.as_deref(), owners);
     }
     let addresses = addresses.into_inner().into_iter().map(Spanned::into_inner).collect();
-    Some(Subscriber { name: name?, addresses, mode })
+    Some(Subscriber { name: name?, addresses, mode, policer })
 }
 
 /// Notes who has `address`, or reports who had it already.
@@ -87,8 +96,8 @@ fn claim(section: &Section<'_>, address: &Spanned<IpNet>, name: Option<&str>, ow
     }
 }
 
-/// Reads a subscriber's name.
-fn name(text: &str) -> Result<String, Wanted> {
+/// Reads the name of a subscriber, or of a policer.
+pub(super) fn name(text: &str) -> Result<String, Wanted> {
     let is_name = (1..=NAME_CHARS_MAX).contains(&text.chars().count()) && text.trim() == text;
     if is_name && !text.contains(char::is_control) {
         return Ok(text.into());

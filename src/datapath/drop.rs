@@ -17,17 +17,20 @@ pub enum DropReason {
     Stopped = 4,
     /// The frame was held while the worker stalled, and newer ones may have gone past it.
     StaleAfterStall = 5,
+    /// Its meter found the frame beyond its profile, and the policer drops that.
+    Policed = 6,
 }
 
 impl DropReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [DropReason; 6] = [
+    pub const ALL: [DropReason; 7] = [
         DropReason::RingFull,
         DropReason::LeafFull,
         DropReason::OverBudget,
         DropReason::TooLong,
         DropReason::Stopped,
         DropReason::StaleAfterStall,
+        DropReason::Policed,
     ];
 
     /// The reason's name in reports.
@@ -39,6 +42,7 @@ impl DropReason {
             DropReason::TooLong => "too_long",
             DropReason::Stopped => "stopped",
             DropReason::StaleAfterStall => "stale_after_stall",
+            DropReason::Policed => "policed",
         }
     }
 }

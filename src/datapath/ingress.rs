@@ -153,7 +153,10 @@ impl<R: Rx> Ingress<R> {
             port.receive(&self.table, now, &mut burst);
             received += burst.len();
             self.watch.lap(RECEIVE, clock);
-            self.judge.decide(&self.table, &mut burst, side, now, &self.counts);
+            let policed = self.judge.decide(&self.table, &mut burst, side, now, &self.counts);
+            if policed != 0 {
+                self.drop_policed(&mut burst, policed, side);
+            }
             self.watch.lap(CLASSIFY, clock);
             self.forward(&mut burst, side, now);
             self.watch.lap(PUSH, clock);
@@ -198,6 +201,7 @@ impl<R: Rx> Ingress<R> {
                 if burst.is_empty() {
                     break;
                 }
+                // Whatever a policer says, it all goes.
                 judge.decide(table, &mut burst, *side, now, counts);
                 for frame in burst.drain(..) {
                     let slot = table.slot(&frame);
@@ -233,6 +237,21 @@ impl<R: Rx> Ingress<R> {
     fn refill(&mut self) {
         for (_, port) in &mut self.ports {
             port.refill(&self.table, &mut self.home);
+        }
+    }
+
+    /// Drops the frames of a burst whose bits are set in `policed`; the others stay in their order.
+    fn drop_policed(&mut self, burst: &mut Burst, policed: u32, side: Side) {
+        let Ingress { table, home, counts, .. } = self;
+        for (index, frame) in std::mem::take(burst).into_iter().enumerate() {
+            if policed >> index & 1 == 0 {
+                burst.push(frame);
+                continue;
+            }
+            let slot = table.slot(&frame);
+            counts.received[side as usize].add(1, u64::from(slot.wire_len));
+            counts.dropped.add(side, slot.class, DropReason::Policed, slot.wire_len);
+            home.give(table, frame);
         }
     }
 

@@ -1,8 +1,9 @@
-//! The verdict of a frame: cached with its flow, or made now.
+//! The verdict of a frame: cached with its flow, or made now; and what a policer says to it.
 
 use std::sync::Arc;
 
 use super::counters::IngressCounts;
+use super::police::{Action, Meters, Pair};
 use super::policy::Policy;
 use crate::classify::Verdict;
 use crate::flow::{Direction, FlowTable, Key, Place, Record};
@@ -20,13 +21,15 @@ pub struct Judge {
     /// Takes the records of flows that leave the table, if anyone wants them.
     records: Option<rtrb::Producer<Record<Verdict>>>,
     policy: Arc<Policy>,
+    meters: Meters,
     seen: [Seen; BURST],
 }
 
 impl Judge {
     /// A judge by `policy` who remembers what `flows` can hold.
     pub fn new(flows: FlowTable<Verdict>, policy: Arc<Policy>) -> Judge {
-        Judge { flows, records: None, policy, seen: [Seen::NOTHING; BURST] }
+        let meters = Meters::new(&policy.policing);
+        Judge { flows, records: None, policy, meters, seen: [Seen::NOTHING; BURST] }
     }
 
     /// Sends the records of flows that leave the table to `records`; what doesn't fit is counted and lost.
@@ -36,6 +39,7 @@ impl Judge {
 
     /// Replaces the policy; verdicts cached under the old one are made again when their flow's next frame comes.
     pub fn adopt(&mut self, policy: Arc<Policy>) {
+        self.meters.adopt(&self.policy.policing, &policy.policing);
         self.policy = policy;
     }
 
@@ -44,12 +48,13 @@ impl Judge {
         &mut self.flows
     }
 
-    /// Finds the verdict on each frame of a burst that came in at `side`, and notes class, leaf, band and flow hash in the frame's slot.
+    /// Finds the verdict on each frame of a burst that came in at `side`, and notes class, leaf, band and flow hash in the frame's slot. Returns the frames that
+    /// a policer drops, one bit each, the first of the burst lowest.
     ///
     /// Three short loops come before the one that decides, so that the cache lines of all flows are on their way at once.
     #[inline]
-    pub fn decide(&mut self, table: &Table, burst: &mut Burst, side: Side, now: Nanos, counts: &IngressCounts) {
-        let Judge { flows, records, policy, seen } = self;
+    pub fn decide(&mut self, table: &Table, burst: &mut Burst, side: Side, now: Nanos, counts: &IngressCounts) -> u32 {
+        let Judge { flows, records, policy, meters, seen } = self;
         for (seen, frame) in seen.iter_mut().zip(&*burst) {
             seen.read(table.bytes(frame));
         }
@@ -63,16 +68,18 @@ impl Judge {
         let before = flows.flows_seen();
         // A verdict that no rule can change with the marking holds for frames of any marking.
         let marked = policy.classifier.uses_dscp();
+        let policing = !policy.policing.is_empty();
         let mut hits = 0;
-        for (frame, seen) in burst.iter_mut().zip(&*seen) {
+        for (frame, seen) in burst.iter_mut().zip(&mut *seen) {
             if !seen.flow {
-                let verdict = judge(policy, table.bytes(frame), side);
+                let (verdict, meter) = judge(policy, table.bytes(frame), side);
+                seen.meter = meter;
                 let slot = table.slot_mut(frame);
                 (slot.class, slot.flow_hash) = (verdict.class.slot(), 0);
                 (slot.leaf, slot.band) = policy.lane(verdict);
                 continue;
             }
-            let Seen { key, direction, hash, place, dscp, .. } = seen;
+            let Seen { key, direction, hash, place, dscp, meter, .. } = seen;
             let flow = match place {
                 // No flow has come since the search, so none has left its place.
                 Some(place) if flows.flows_seen() == before => flows.at(*place, now),
@@ -92,24 +99,59 @@ impl Judge {
                 }
                 None => {
                     counts.flow_misses.add(1);
-                    let verdict = judge(policy, table.bytes(frame), side);
+                    let (verdict, meter) = judge(policy, table.bytes(frame), side);
                     flow.judged(verdict, policy.epoch, dscp);
+                    flow.metered_by(meter);
                     verdict
                 }
             };
+            if policing {
+                *meter = flow.meter();
+            }
             let slot = table.slot_mut(frame);
             flow.count(*direction, slot.wire_len);
-            (slot.class, slot.flow_hash) = (verdict.class.slot(), (hash >> 32) as u32 ^ *direction as u32);
+            (slot.class, slot.flow_hash) = (verdict.class.slot(), (*hash >> 32) as u32 ^ *direction as u32);
             (slot.leaf, slot.band) = policy.lane(verdict);
         }
         counts.flow_hits.add(hits);
+        if policing { police(policy, meters, table, burst, seen, side, now) } else { 0 }
     }
 }
 
-/// The verdict on a frame, made now: rare enough to read the frame again.
+/// Meters the frames of a burst that have a meter: notes a new leaf and band for those that are demoted, and returns the
+/// ones to drop, as [`Judge::decide`] does.
+fn police(
+    policy: &Policy,
+    meters: &mut Meters,
+    table: &Table,
+    burst: &mut Burst,
+    seen: &[Seen],
+    side: Side,
+    now: Nanos,
+) -> u32 {
+    let overhead = policy.trees[side.opposite() as usize].overhead;
+    let mut dropped = 0;
+    for (index, (frame, seen)) in burst.iter_mut().zip(seen).enumerate() {
+        let Some(pair) = seen.meter else { continue };
+        let slot = table.slot_mut(frame);
+        match meters.meter(&policy.policing, pair, side, overhead.cost(slot.wire_len), seen.dscp, now) {
+            Action::Pass => {}
+            Action::Demote => (slot.leaf, slot.band) = policy.demoted(),
+            Action::Drop => dropped |= 1 << index,
+        }
+    }
+    dropped
+}
+
+/// The verdict on a frame and what meters it, made now: rare enough to read the frame again.
 #[cold]
-fn judge(policy: &Policy, frame: &[u8], side: Side) -> Verdict {
-    policy.classifier.judge(&Packet::parse(frame), frame, side)
+fn judge(policy: &Policy, frame: &[u8], side: Side) -> (Verdict, Option<Pair>) {
+    let packet = Packet::parse(frame);
+    let verdict = policy.classifier.judge(&packet, frame, side);
+    let policing = &policy.policing;
+    let asks = policing.asks_for_subscribers();
+    let subscriber = if asks { policy.classifier.subscriber_of(&packet, frame, side) } else { None };
+    (verdict, policing.pair(verdict, subscriber))
 }
 
 /// What the cache must know of a frame; kept from burst to burst for the memory alone.
@@ -117,25 +159,27 @@ fn judge(policy: &Policy, frame: &[u8], side: Side) -> Verdict {
 struct Seen {
     key: Key,
     direction: Direction,
-    /// Whether the frame belongs to a flow; if not, all else means nothing.
+    /// Whether the frame belongs to a flow; if not, only the marking and the meter mean something.
     flow: bool,
     dscp: u8,
     hash: u64,
     /// Where the flow stands in the table, if it is there.
     place: Option<Place>,
+    /// What meters the frame; found out last, and only where something is policed.
+    meter: Option<Pair>,
 }
 
 impl Seen {
     const NOTHING: Seen =
-        Seen { key: Key::NONE, direction: Direction::Rising, flow: false, dscp: 0, hash: 0, place: None };
+        Seen { key: Key::NONE, direction: Direction::Rising, flow: false, dscp: 0, hash: 0, place: None, meter: None };
 
     #[inline]
     fn read(&mut self, frame: &[u8]) {
         let packet = Packet::parse(frame);
         let key = Key::of(&packet, frame);
-        self.flow = key.is_some();
+        (self.flow, self.dscp) = (key.is_some(), packet.dscp());
         if let Some((key, direction)) = key {
-            (self.key, self.direction, self.dscp, self.hash) = (key, direction, packet.dscp(), key.hash(FLOW_SEED));
+            (self.key, self.direction, self.hash) = (key, direction, key.hash(FLOW_SEED));
         }
     }
 }

@@ -15,6 +15,8 @@ pub mod stages;
 pub mod report;
 // What the datapath is told to do; immutable.
 pub mod policy;
+// What becomes of a frame that is beyond its profile.
+pub mod police;
 // The lock-free priority rings between the halves.
 pub mod bands;
 // The verdict of a frame.

@@ -1,7 +1,8 @@
 //! What the datapath is told to do; immutable, and swapped whole.
 
 use super::counters::CLASSES;
-use crate::classify::{Classifier, Verdict};
+use super::police::Policing;
+use crate::classify::{Class, Classifier, Verdict};
 use crate::qos::TreeSpec;
 
 /// Everything that a worker needs to know, computed once by control.
@@ -20,6 +21,8 @@ pub struct Policy {
     pub bands: [u8; CLASSES],
     /// The leaf and the band of what belongs to a subscriber who is only observed, whatever its class.
     pub observed: (u16, u8),
+    /// Who is policed.
+    pub policing: Policing,
     /// The tree for what leaves by the inside port, and by the outside port.
     pub trees: [TreeSpec; 2],
 }
@@ -32,6 +35,12 @@ impl Policy {
             return self.observed;
         }
         let slot = usize::from(verdict.class.slot());
+        (self.leaves[slot], self.bands[slot])
+    }
+    /// The leaf and the priority band of what a policer demotes.
+    #[inline]
+    pub fn demoted(&self) -> (u16, u8) {
+        let slot = usize::from(Class::Background.slot());
         (self.leaves[slot], self.bands[slot])
     }
 }

@@ -1,6 +1,7 @@
 //! What is known of one flow, and what is told of it at its end.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use super::{Direction, Key};
 use crate::units::Nanos;
@@ -14,6 +15,7 @@ pub struct Flow<V> {
     key: Key,
     first: Direction,
     dscp: u8,
+    meter: Option<NonZeroU16>,
     epoch: u32,
     verdict: V,
     last_seen: Nanos,
@@ -32,6 +34,7 @@ impl<V: Copy> Flow<V> {
             key,
             first,
             dscp: 0,
+            meter: None,
             epoch: 0,
             verdict: blank,
             last_seen: now,
@@ -56,6 +59,18 @@ impl<V: Copy> Flow<V> {
     pub fn judged(&mut self, verdict: V, epoch: u32, dscp: u8) {
         debug_assert_ne!(epoch, 0, "epoch 0 marks a flow without verdict");
         (self.verdict, self.epoch, self.dscp) = (verdict, epoch, dscp);
+    }
+
+    /// Keeps the number of what meters the flow beside the verdict, for as long as that holds.
+    #[inline]
+    pub fn metered_by(&mut self, meter: Option<NonZeroU16>) {
+        self.meter = meter;
+    }
+
+    /// The number of what meters the flow; it means something only beside a verdict that holds.
+    #[inline]
+    pub fn meter(&self) -> Option<NonZeroU16> {
+        self.meter
     }
 
     /// Adds a packet of `bytes` to the account; its verdict must be in place.

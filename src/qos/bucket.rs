@@ -10,7 +10,7 @@
 use crate::units::{Nanos, Rate};
 
 /// Credits per byte.
-const BYTE: i64 = 8_000_000_000;
+pub(super) const BYTE: i64 = 8_000_000_000;
 
 /// The largest burst in bytes that the level can hold with room for debt.
 pub const MAX_BURST: u32 = 256 << 20;

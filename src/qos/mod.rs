@@ -4,6 +4,8 @@
 
 // Token buckets in exact integers.
 pub mod bucket;
+// How well a stream keeps to its profile, as a colour for each frame.
+pub mod meter;
 // The shaping tree of one direction: a link and the leaves that share it.
 pub mod tree;
 // One class's queue and its claims on the link.
@@ -14,5 +16,6 @@ mod link;
 mod overhead;
 
 pub use bucket::Bucket;
+pub use meter::{Colour, Meter, MeterSpec, Profile};
 pub use overhead::Overhead;
 pub use tree::{LeafSpec, OBSERVED, Refusal, Tree, TreeSpec};
