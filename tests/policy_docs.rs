@@ -35,8 +35,27 @@ fn policy(key: &Key, value: Option<&str>) -> Result<Config, config::Errors> {
         ("rule.match", "dscp", "8"),
         ("subscriber", "name", r#""bob""#),
         ("subscriber", "addresses", r#"["192.0.2.1"]"#),
+        ("policer", "name", r#""contract""#),
+        ("policer", "kind", r#""srtcm""#),
+        ("policer", "cir", r#""10mbit""#),
+        ("policer", "cbs", "20000"),
+        ("policer", "ebs", "20000"),
     ];
     let mut values: BTreeMap<_, _> = base.into_iter().map(|(table, name, value)| ((table, name), value)).collect();
+    // A kind that has the key, or has not.
+    let (kind, without): (_, &[&str]) = match (key.table, key.name, value) {
+        ("policer", "pir" | "pbs", Some(_)) | ("policer", "ebs", None) => ("trtcm", &["ebs"]),
+        ("policer", "eir", Some(_)) => ("rfc4115", &[]),
+        _ => ("srtcm", &[]),
+    };
+    let kind = format!("{kind:?}");
+    values.insert(("policer", "kind"), &kind);
+    match &*kind {
+        r#""trtcm""# => values.extend([(("policer", "pir"), r#""30mbit""#), (("policer", "pbs"), "30000")]),
+        r#""rfc4115""# => values.extend([(("policer", "eir"), r#""5mbit""#)]),
+        _ => {}
+    }
+    without.iter().for_each(|name| drop(values.remove(&("policer", *name))));
     values.remove(&(key.table, key.name));
     values.extend(value.map(|value| ((key.table, key.name), value)));
     let lines = |table: &str, end: &str| {
@@ -48,12 +67,12 @@ fn policy(key: &Key, value: Option<&str>) -> Result<Config, config::Errors> {
         _ => format!("match = {{ {} }}\n", lines("rule.match", ", ").trim_end_matches(", ")),
     };
     // The rule comes first, so that its line stays the same.
-    let [rule, wire, cores, api, class, subscriber] =
-        ["rule", "wire", "cores", "api", "class", "subscriber"].map(|table| lines(table, "\n"));
+    let [rule, wire, cores, api, class, policer, subscriber] =
+        ["rule", "wire", "cores", "api", "class", "policer", "subscriber"].map(|table| lines(table, "\n"));
     config::from_str(
         "t",
         &format!(
-            "[[rule]]\n{matches}{rule}[[wire]]\n{wire}[cores]\n{cores}[api]\n{api}[[class]]\n{class}[[subscriber]]\n{subscriber}"
+            "[[rule]]\n{matches}{rule}[[wire]]\n{wire}[cores]\n{cores}[api]\n{api}[[class]]\n{class}[[policer]]\n{policer}[[subscriber]]\n{subscriber}"
         ),
     )
 }

@@ -48,8 +48,8 @@ impl Judge {
         &mut self.flows
     }
 
-    /// Finds the verdict on each frame of a burst that came in at `side`, and notes class, leaf, band and flow hash in the frame's slot. Returns the frames that
-    /// a policer drops, one bit each, the first of the burst lowest.
+    /// Finds the verdict on each frame of a burst that came in at `side`, and notes class, leaf, band and flow hash in the
+    /// frame's slot. Returns the frames that a policer drops, one bit each, the first of the burst lowest.
     ///
     /// Three short loops come before the one that decides, so that the cache lines of all flows are on their way at once.
     #[inline]

@@ -34,12 +34,37 @@ impl Colour {
 /// The profile that a stream is held to. Bursts are bytes, at most [`MAX_BURST`](super::bucket::MAX_BURST) each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// RFC 2697, srTCM: one rate; what it earns while the committed burst is full fills the excess burst.
-    SingleRate { cir: Rate, cbs: u32, ebs: u32 },
+    /// RFC 2697, srTCM: what the rate earns while the committed burst is full fills the excess burst.
+    SingleRate {
+        /// The committed rate.
+        cir: Rate,
+        /// The committed burst.
+        cbs: u32,
+        /// The excess burst.
+        ebs: u32,
+    },
     /// RFC 2698, trTCM: the peak rate bounds everything, the committed rate what of it is green.
-    TwoRate { cir: Rate, cbs: u32, pir: Rate, pbs: u32 },
+    TwoRate {
+        /// The committed rate.
+        cir: Rate,
+        /// The committed burst.
+        cbs: u32,
+        /// The peak rate.
+        pir: Rate,
+        /// The peak burst.
+        pbs: u32,
+    },
     /// RFC 4115: the excess rate bounds what is yellow, for itself, so that excess takes nothing from what is committed.
-    Excess { cir: Rate, cbs: u32, eir: Rate, ebs: u32 },
+    Excess {
+        /// The committed rate.
+        cir: Rate,
+        /// The committed burst.
+        cbs: u32,
+        /// The excess rate.
+        eir: Rate,
+        /// The excess burst.
+        ebs: u32,
+    },
 }
 
 /// What a meter is to be.
@@ -130,10 +155,10 @@ impl Meter {
     }
 }
 
-/// What `bytes` cost. The largest burst is far below the end of the number.
+/// What `bytes` cost. A frame beyond the end of the number, of 2 GiB, is beyond every burst, too.
 #[inline]
 const fn credits(bytes: u32) -> u64 {
-    bytes as u64 * BYTE as u64
+    (bytes as u64).saturating_mul(BYTE as u64)
 }
 
 /// What `rate` earns in `span`; whatever is beyond the end of the number is beyond every burst, too.

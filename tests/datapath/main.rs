@@ -16,6 +16,8 @@ mod shaping;
 mod priority;
 // Frames of a flow leave as they came.
 mod order;
+// What is beyond its profile is dropped or demoted.
+mod police;
 // What is only observed goes past all that.
 mod observe;
 // No frame is lost from the arena, whatever is dropped.
