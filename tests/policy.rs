@@ -151,7 +151,7 @@ t.toml:25:11: class.ceiling: got "0%", want more than nothing
 t.toml:26:12: class.priority: got 8, want a whole number from 0 to 7
 t.toml:27:10: class.weight: got "${TIDEGATE_UNSET}", want a variable ${TIDEGATE_…} that is set
 t.toml:30:8: class.name: got "control", want one of "voice", "gaming", "video", "web", "file", "background"; control is internal: what keeps the network alive is in it anyway
-t.toml:31:1: class.dscp: got an unknown key, want one of name, guarantee, ceiling, priority, weight
+t.toml:31:1: class.dscp: got an unknown key, want one of name, guarantee, ceiling, priority, weight, policer
 t.toml:34:21: rule.match.address: got "192.0.2.7/24", want no bits behind the prefix: "192.0.2.0/24" for the network, or "192.0.2.7" for the host
 t.toml:34:64: rule.match.outside: got 10.0.0.0/8, want the IP version of inside: no frame has both
 t.toml:34:85: rule.match.vlan: got 4095, want a whole number from 0 to 4094
@@ -168,7 +168,7 @@ t.toml:45:9: rule.match: got nothing, want at least one key: an empty match woul
 t.toml:48:9: rule.match: got "everything", want a table
 t.toml:49:9: rule.class: got "${HOME}", want a variable ${TIDEGATE_…} that is set
 t.toml:52:10: api.listen: got "0.0.0.0:80", want an address of this machine only, like "127.0.0.1:8088": put a proxy with TLS before it for others
-t.toml:54:2: forecast: got an unknown key, want one of wire, cores, api, class, rule, subscriber
+t.toml:54:2: forecast: got an unknown key, want one of wire, cores, api, class, policer, rule, subscriber
 t.toml:56:10: wire.inside: got "a name that's too long", want the name of an interface: at most 15 bytes, without spaces, slashes and colons
 t.toml:60:10: wire.inside: got "eth0" again, want an interface of its own: it's on line 3"#;
     let errors = read(text).unwrap_err();

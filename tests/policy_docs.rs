@@ -55,7 +55,9 @@ fn policy(key: &Key, value: Option<&str>) -> Result<Config, config::Errors> {
         r#""rfc4115""# => values.extend([(("policer", "eir"), r#""5mbit""#)]),
         _ => {}
     }
-    without.iter().for_each(|name| drop(values.remove(&("policer", *name))));
+    for name in without {
+        values.remove(&("policer", *name));
+    }
     values.remove(&(key.table, key.name));
     values.extend(value.map(|value| ((key.table, key.name), value)));
     let lines = |table: &str, end: &str| {

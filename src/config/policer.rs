@@ -201,3 +201,108 @@ impl Kind {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, from_str};
+    use super::*;
+
+    const WIRE: &str = "[[wire]]\ninside = 'a'\noutside = 'b'\n";
+
+    fn read(rest: &str) -> Result<Config, Vec<String>> {
+        from_str("t", &format!("{WIRE}{rest}"))
+            .map_err(|errors| errors.to_string().lines().map(str::to_owned).collect())
+    }
+
+    fn contract(rest: &str) -> Result<Config, Vec<String>> {
+        read(&format!("[[policer]]\nname = 'contract'\n{rest}"))
+    }
+
+    #[test]
+    fn each_kind_has_its_rates_and_bursts() {
+        let (cir, cbs, other, burst) = (Rate(1_000_000), 5_000, Rate(2_000_000), 9_000);
+        for (text, profile) in [
+            ("kind = 'srtcm'\nebs = 9000", Profile::SingleRate { cir, cbs, ebs: burst }),
+            ("kind = 'trtcm'\npir = '2mbit'\npbs = 9000", Profile::TwoRate { cir, cbs, pir: other, pbs: burst }),
+            ("kind = 'rfc4115'\neir = '2mbit'\nebs = 9000", Profile::Excess { cir, cbs, eir: other, ebs: burst }),
+        ] {
+            let config =
+                contract(&format!("cir = '1mbit'\ncbs = 5000\n{text}\ncolour = 'aware'\nred = 'demote'")).unwrap();
+            let policer =
+                Policer { meter: MeterSpec { profile, aware: true }, yellow: Action::Pass, red: Action::Demote };
+            assert_eq!(config.policers, [NamedPolicer { name: "contract".into(), policer }]);
+            assert_eq!(config.warnings, []);
+        }
+    }
+
+    #[test]
+    fn wrong_combinations_are_told_with_what_the_kind_wants() {
+        let want = "want what srtcm has: cir, cbs, ebs";
+        let errors = contract("kind = 'srtcm'\ncir = '1mbit'\npir = '2mbit'\npbs = 5000").unwrap_err();
+        let expected = [
+            "t:4:1: policer.cbs: got nothing, want a whole number from 1 to 268435456 like 50000".to_owned(),
+            format!("t:4:1: policer.ebs: got nothing, {want}"),
+            format!("t:8:7: policer.pir: got a key of another kind, {want}"),
+            format!("t:9:7: policer.pbs: got a key of another kind, {want}"),
+        ];
+        assert_eq!(errors, expected);
+        let errors = contract("kind = 'trtcm'\ncir = '2mbit'\ncbs = 5000\npir = '1mbit'\npbs = 5000").unwrap_err();
+        assert_eq!(errors, ["t:9:7: policer.pir: got 1mbit, want at least cir, 2mbit"]);
+        let errors = contract("kind = 'rfc4115'\ncir = '2mbit'\ncbs = 5000\nebs = 0\nred = 'remark'").unwrap_err();
+        let expected = [
+            "t:4:1: policer.eir: got nothing, want what rfc4115 has: cir, cbs, eir, ebs",
+            "t:10:7: policer.red: got \"remark\", want one of \"pass\", \"drop\", \"demote\"",
+        ];
+        assert_eq!(errors, expected);
+        let errors = contract("kind = 'rfc2697'\ncir = '0mbit'\ncbs = 5000").unwrap_err();
+        let expected = [
+            "t:6:8: policer.kind: got \"rfc2697\", want one of \"srtcm\", \"trtcm\", \"rfc4115\"",
+            "t:7:7: policer.cir: got \"0mbit\", want a rate from 1kbit to 100000gbit",
+        ];
+        assert_eq!(errors, expected);
+    }
+
+    const PLAIN: &str = "kind = 'srtcm'\ncir = '1mbit'\ncbs = 5000\nebs = 0\n";
+
+    #[test]
+    fn a_burst_that_holds_no_full_frame_is_warned_of() {
+        let config = contract(&PLAIN.replace("ebs = 0", "ebs = 1537")).unwrap();
+        let warnings: Vec<_> = config.warnings.iter().map(|warning| (warning.line, warning.key.as_str())).collect();
+        assert_eq!(warnings, [(9, "policer.ebs")]);
+    }
+
+    #[test]
+    fn whoever_names_a_policer_must_find_it() {
+        let named = "[[class]]\nname = 'web'\npolicer = 'contract'\n\
+                     [[rule]]\nmatch = { port = 1 }\nclass = 'web'\npolicer = 'other'\n\
+                     [[subscriber]]\nname = 'alice'\naddresses = ['192.0.2.1']\npolicer = 'contract'\n";
+        let both = format!("{PLAIN}[[policer]]\nname = 'other'\n{PLAIN}");
+        let config = contract(&format!("{both}{named}")).unwrap();
+        let web = config.classes.iter().filter_map(|spec| spec.policer).collect::<Vec<_>>();
+        assert_eq!((web, config.rules[0].policer, config.subscribers[0].policer), (vec![0], Some(1), Some(0)));
+
+        let errors = contract(&format!("{PLAIN}{named}").replace("'other'", "'contact'")).unwrap_err();
+        assert_eq!(errors, ["t:16:11: rule.policer: got \"contact\", want contract"]);
+        let errors = read("[[class]]\nname = 'web'\npolicer = 'contract'").unwrap_err();
+        assert_eq!(errors, ["t:6:11: class.policer: got \"contract\", want the name of a [[policer]]"]);
+        // The mistake in the policer shows once, and not where it is named.
+        let errors = contract(&format!("{both}{named}").replace("ebs = 0", "ebs = -1")).unwrap_err();
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        let errors = contract(&both.replace("'other'", "'contract'")).unwrap_err();
+        assert_eq!(errors, ["t:11:8: policer.name: got \"contract\" again, want each name once: it's on line 5"]);
+    }
+
+    #[test]
+    fn as_many_may_have_a_policer_as_there_are_meters() {
+        let rules = |count| {
+            let rules = "[[rule]]\nmatch = { port = 1 }\nclass = 'web'\npolicer = 'contract'\n".repeat(count);
+            contract(&format!("{PLAIN}{rules}"))
+        };
+        let config = rules(POLICED_MAX).unwrap();
+        let policy = super::super::compile::policy(&config, &config.wires[0], 1);
+        assert!(!policy.policing.is_empty());
+        let want = "want at most 32768 rules, classes and subscribers with one";
+        let errors = rules(POLICED_MAX + 2).unwrap_err();
+        assert!(errors.len() == 1 && errors[0].ends_with(&format!("rule.policer: got one more, {want}")), "{errors:?}");
+    }
+}
