@@ -285,8 +285,7 @@ fn rate(mut lab: Lab, system: &System, configured: u64, window: Duration) -> Res
     Ok(())
 }
 
-fn fail_over(mut lab: Lab, repeats: u32, json: bool) -> Result<()> {
-    lab.keep_awake()?;
+fn fail_over(lab: Lab, repeats: u32, json: bool) -> Result<()> {
     let mut trials = failover::Trials::new(&lab, find_tidegate()?, find_debug_tidegate()?)?;
     let rows = failover::failover(&mut trials, repeats, |line| eprintln!("{line}"))?;
     if json {

@@ -202,7 +202,9 @@ impl Lab {
     }
 
     /// Keeps all cores from sleeping until the lab is dropped: an idle virtual machine wakes up to 16 ms late, which would
-    /// drown every latency. The spinners run only when a core has nothing else to do.
+    /// drown every latency. The spinners run only when a core has nothing else to do, so on a busy machine one may be put
+    /// aside in the kernel, inside a section that the kernel waits for (RCU), for half a minute: programs then end and
+    /// sockets close that late. Where programs come and go, steady traffic keeps the cores awake instead.
     pub fn keep_awake(&mut self) -> Result<()> {
         for core in 0..std::thread::available_parallelism()?.get() {
             let spin = Invocation::new(self.client.helper.to_string_lossy()).core(core).when_idle().words("spin");

@@ -21,8 +21,7 @@ const TRIES: u32 = 4;
 fn the_wire_stays_a_wire_whatever_happens() {
     let Some(System::Tidegate { binary, .. }) = bed::tidegate(tidegate_policy(None, "")) else { return };
     let Some(debug) = bed::found("a debug build", find_debug_tidegate()) else { return };
-    let Some(mut lab) = bed::lab(Layout::Box) else { return };
-    lab.keep_awake().unwrap_or_else(|error| panic!("{error:#}"));
+    let Some(lab) = bed::lab(Layout::Box) else { return };
     let rows = Trials::new(&lab, binary, debug)
         .and_then(|mut trials| failover(&mut trials, REPEATS[usize::from(bed::long())], |line| bed::say(line)))
         .unwrap_or_else(|error| panic!("{error:#}"));
@@ -43,14 +42,13 @@ fn keeps_the_contract(row: &Row) -> Result<()> {
 
 #[test]
 fn the_instrument_sees_a_gap_as_long_as_it_is_and_none_where_there_is_none() {
-    let Some(mut lab) = bed::lab(Layout::Box) else { return };
-    control(&mut lab).unwrap_or_else(|error| panic!("{error:#}"));
+    let Some(lab) = bed::lab(Layout::Box) else { return };
+    control(&lab).unwrap_or_else(|error| panic!("{error:#}"));
 }
 
 /// The kernel's bridge, left alone, then cut for 120 ms: the cut costs that, and nothing is old, since nothing waits.
-fn control(lab: &mut Lab) -> Result<()> {
+fn control(lab: &Lab) -> Result<()> {
     const CUT: Duration = Duration::from_millis(120);
-    lab.keep_awake()?;
     let _running = System::Bridge.start(lab)?;
     let quiet = valid(lab, |_| Ok(()))?;
     let link = |lab: &Lab, state| command::run(format!("ip -n {} link set br0 {state}", lab.middle));

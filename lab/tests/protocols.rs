@@ -26,7 +26,7 @@ const TRIES: u32 = 4;
 
 #[test]
 fn every_protocol_passes_the_kernels_bridge() {
-    let Some(lab) = awake() else { return };
+    let Some(lab) = bed::lab(Layout::Box) else { return };
     let judged = System::Bridge.start(&lab).and_then(|_running| steady(&lab, "kernel bridge"));
     judged.unwrap_or_else(|error| panic!("{error:#}"));
 }
@@ -34,17 +34,10 @@ fn every_protocol_passes_the_kernels_bridge() {
 #[test]
 fn every_protocol_passes_tidegate_in_every_state_and_across_each_take_over() {
     let Some(System::Tidegate { binary, policy }) = bed::tidegate(tidegate_policy(None, "") + &api()) else { return };
-    let Some(lab) = awake() else { return };
+    let Some(lab) = bed::lab(Layout::Box) else { return };
     let mut gate = Gate::new(&lab, &binary, &policy).unwrap_or_else(|error| panic!("{error:#}"));
     let judged = every_state(&lab, &mut gate);
     judged.unwrap_or_else(|error| panic!("{error:#}\nTidegate printed:\n{}", gate.log()));
-}
-
-/// The bed with cores that don't sleep: gaps are timed here.
-fn awake() -> Option<Lab> {
-    let mut lab = bed::lab(Layout::Box)?;
-    lab.keep_awake().unwrap_or_else(|error| panic!("{error:#}"));
-    Some(lab)
 }
 
 fn every_state(lab: &Lab, gate: &mut Gate) -> Result<()> {

@@ -8,6 +8,7 @@ use crate::config::{self, Config, LinkLoss, OnFailure, compile};
 use crate::datapath::bands::{BANDS, bands};
 use crate::datapath::counters::{EgressCounts, IngressCounts};
 use crate::datapath::drain::drain;
+use crate::datapath::egress::transmit_depth;
 use crate::datapath::report::{Asker, EgressReport, IngressReport, desk};
 use crate::datapath::{Egress, Ingress, Judge, Policy};
 use crate::flow::FlowTable;
@@ -99,10 +100,13 @@ impl Wire {
     /// If a port is not to be had.
     pub(super) fn open(&mut self, now: Nanos) -> Result<Pair, xdp::Error> {
         let queued: u32 = self.policy.trees.iter().map(|tree| tree.max_frames).sum();
+        let default = Options::default();
+        let depths = self.policy.trees.iter().filter_map(|tree| tree.link).map(|rate| transmit_depth(rate) as u32);
         let options = Options {
             egress_frames: queued + (BANDS * RING) as u32,
+            max_in_flight: depths.fold(default.max_in_flight, u32::max).min(default.tx_ring),
             closed: self.config.on_failure == OnFailure::Closed,
-            ..Options::default()
+            ..default
         };
         let opened = xdp::Wire::open(&self.config.inside, &self.config.outside, &options)?;
         let watch = Watch::new(&self.config.inside, &self.config.outside)?;

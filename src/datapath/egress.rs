@@ -97,7 +97,7 @@ impl<T: Tx> Egress<T> {
                 tree: Tree::new(spec, now),
                 port,
                 max_frame,
-                depth: transmit_depth(spec.link),
+                depth: spec.link.map_or(usize::MAX, transmit_depth),
                 full: false,
                 gone: false,
             }
@@ -389,10 +389,7 @@ const fn reason(refusal: Refusal) -> DropReason {
     }
 }
 
-/// How many frames may be in a port at once: two bursts, or one millisecond of full frames at the link's rate if that is more.
-fn transmit_depth(link: Option<Rate>) -> usize {
-    match link {
-        None => usize::MAX,
-        Some(rate) => (rate.bytes_in(Nanos::from_millis(1)) as usize / 1_538).max(2 * BURST),
-    }
+/// How many frames may be in a port at once before a link of `rate`: two bursts, or one millisecond of full frames if that is more.
+pub fn transmit_depth(rate: Rate) -> usize {
+    (rate.bytes_in(Nanos::from_millis(1)) as usize / 1_538).max(2 * BURST)
 }
