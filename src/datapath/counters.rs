@@ -129,6 +129,8 @@ pub struct IngressCounts {
     pub pushed: PerClass<Traffic>,
     /// Frames dropped here.
     pub dropped: Drops,
+    /// Frames that a policer sent with the background class.
+    pub demoted: Count,
     /// Look-ups that found their flow with a verdict that still holds.
     pub flow_hits: Count,
     /// Look-ups that had to judge.

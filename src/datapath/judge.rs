@@ -114,12 +114,17 @@ impl Judge {
             (slot.leaf, slot.band) = policy.lane(verdict);
         }
         counts.flow_hits.add(hits);
-        if policing { police(policy, meters, table, burst, seen, side, now) } else { 0 }
+        if !policing {
+            return 0;
+        }
+        let (dropped, demoted) = police(policy, meters, table, burst, seen, side, now);
+        counts.demoted.add(demoted);
+        dropped
     }
 }
 
 /// Meters the frames of a burst that have a meter: notes a new leaf and band for those that are demoted, and returns the
-/// ones to drop, as [`Judge::decide`] does.
+/// ones to drop, as [`Judge::decide`] does, and how many were demoted.
 fn police(
     policy: &Policy,
     meters: &mut Meters,
@@ -128,19 +133,22 @@ fn police(
     seen: &[Seen],
     side: Side,
     now: Nanos,
-) -> u32 {
+) -> (u32, u64) {
     let overhead = policy.trees[side.opposite() as usize].overhead;
-    let mut dropped = 0;
+    let (mut dropped, mut demoted) = (0, 0);
     for (index, (frame, seen)) in burst.iter_mut().zip(seen).enumerate() {
         let Some(pair) = seen.meter else { continue };
         let slot = table.slot_mut(frame);
         match meters.meter(&policy.policing, pair, side, overhead.cost(slot.wire_len), seen.dscp, now) {
             Action::Pass => {}
-            Action::Demote => (slot.leaf, slot.band) = policy.demoted(),
+            Action::Demote => {
+                (slot.leaf, slot.band) = policy.demoted();
+                demoted += 1;
+            }
             Action::Drop => dropped |= 1 << index,
         }
     }
-    dropped
+    (dropped, demoted)
 }
 
 /// The verdict on a frame and what meters it, made now: rare enough to read the frame again.

@@ -78,6 +78,8 @@ pub struct Account {
     pub flows: u64,
     /// Records of flows that nobody took in time.
     pub flow_records_lost: u64,
+    /// Frames that a policer sent with the background class.
+    pub demoted: u64,
     /// How often a half found that it had stood still for too long.
     pub stalls: u64,
     /// How long frames stayed and stages took.
@@ -284,6 +286,7 @@ impl Account {
             flow_misses: into.flow_misses.read(),
             flows: ingress.flows,
             flow_records_lost: into.records_lost.read(),
+            demoted: into.demoted.read(),
             stalls: into.stalls.read() + out.stalls.read(),
             times: times.clone(),
             ..Account::default()
@@ -378,6 +381,9 @@ impl fmt::Display for Account {
             }
         }
         writeln!(f, "flows: {} look-ups found a verdict, {} had to judge", self.flow_hits, self.flow_misses)?;
+        if self.demoted > 0 {
+            writeln!(f, "policers: {} frames demoted", self.demoted)?;
+        }
         if self.stalls > 0 {
             writeln!(f, "stalls: {}", self.stalls)?;
         }

@@ -84,7 +84,7 @@ fn of_wires(wires: &[Account]) -> Vec<MetricFamily> {
     }
 
     type Of = fn(&Account) -> u64;
-    let counters: [(&str, &str, Of); 11] = [
+    let counters: [(&str, &str, Of); 12] = [
         ("tidegate_received_frames_total", "Frames received at both ports.", |wire| wire.balance.received),
         ("tidegate_pushed_frames_total", "Frames pushed into the rings between the halves.", |wire| {
             wire.balance.pushed
@@ -96,6 +96,7 @@ fn of_wires(wires: &[Account]) -> Vec<MetricFamily> {
         ("tidegate_completed_frames_total", "Frames that the ports are done with.", |wire| wire.balance.completed),
         ("tidegate_abandoned_frames_total", "Frames that a port never began to send.", |wire| wire.balance.abandoned),
         ("tidegate_dropped_frames_total", "Frames dropped, for whatever reason.", |wire| wire.balance.dropped),
+        ("tidegate_demoted_frames_total", "Frames that a policer sent with the background class.", |wire| wire.demoted),
         ("tidegate_stalls_total", "Times that a half stood still for too long.", |wire| wire.stalls),
         ("tidegate_flow_hits_total", "Look-ups of flows that found a verdict.", |wire| wire.flow_hits),
         ("tidegate_flow_misses_total", "Look-ups of flows that had to judge.", |wire| wire.flow_misses),

@@ -104,6 +104,7 @@ fn what_is_demoted_goes_to_background_and_what_is_red_is_dropped() {
     let talk = Talk::to(VOICE);
     let streams = Side::BOTH.map(|side| vec![stream(talk, side, 200, mbit(16))]);
     let (left, policed, account) = run(text, streams);
+    let mut demoted = 0;
     for side in Side::BOTH {
         let left = of(talk, side, &left);
         let in_leaf = |leaf: Class| {
@@ -117,7 +118,9 @@ fn what_is_demoted_goes_to_background_and_what_is_red_is_dropped() {
         // The class is what the frame is; only its way is another.
         assert!(left.iter().all(|frame| frame.origin.unwrap().class == Class::Voice.slot()));
         assert!(policed[side as usize] > 0, "{account}");
+        demoted += yellow.len() as u64;
     }
+    assert_eq!(account.demoted, demoted, "{account}");
 }
 
 /// Demoted frames wait with the background of a full link, green ones go before it.
