@@ -2,6 +2,7 @@
 
 use super::{Percent, Share, word};
 use crate::classify::Class;
+use crate::qos::Mark;
 use crate::units::Wanted;
 
 /// What one class may have of the link.
@@ -19,6 +20,8 @@ pub struct ClassSpec {
     pub weight: u32,
     /// The place of the policer that it has, if any.
     pub policer: Option<u16>,
+    /// What it means to the marks of its frames.
+    pub mark: Mark,
 }
 
 impl ClassSpec {
@@ -27,7 +30,7 @@ impl ClassSpec {
         const fn class(class: Class, guarantee: u32, ceiling: u32, priority: u8) -> ClassSpec {
             let [guarantee, ceiling] =
                 [Share::Percent(Percent(guarantee * 100)), Share::Percent(Percent(ceiling * 100))];
-            ClassSpec { class, guarantee, ceiling, priority, weight: 1, policer: None }
+            ClassSpec { class, guarantee, ceiling, priority, weight: 1, policer: None, mark: Mark::Map }
         }
         [
             class(Class::Voice, 10, 30, 1),

@@ -1,10 +1,11 @@
 //! From what the operator wrote to what the datapath does.
 
-use super::{ClassSpec, Config, IpNet, MIN_RATE, Mode, Percent, Rule, Share, Subscriber, Wire};
+use super::{ClassSpec, Config, Directions, IpNet, MIN_RATE, Mode, Percent, Rule, Share, Subscriber, Wire};
 use crate::classify::{self, Apps, Class, Classifier, Prefix, Rules, Subscribers};
 use crate::datapath::Policy;
+use crate::datapath::counters::CLASSES;
 use crate::datapath::police::Policing;
-use crate::qos::{LeafSpec, OBSERVED, TreeSpec, bucket};
+use crate::qos::{CODE_POINTS, LeafSpec, Mark, Marks, OBSERVED, TreeSpec, bucket};
 use crate::units::{Nanos, Rate};
 
 /// The bytes of a full frame on Ethernet: what one turn is worth among equals of weight 1.
@@ -30,6 +31,7 @@ const CONTROL: ClassSpec = ClassSpec {
     priority: 0,
     weight: 1,
     policer: None,
+    mark: Mark::Leave,
 };
 
 /// The least that control's ceiling may be: on a slow link, a tenth is too little for a routing table.
@@ -56,6 +58,7 @@ pub fn policy(config: &Config, wire: &Wire, epoch: u32) -> Policy {
             policing: policing(config),
             // What leaves by the inside port is the download.
             trees: [wire.download, wire.upload].map(|link| shaping(config, wire, link)),
+            marks: marks(config, wire),
         },
         Mode::Observe => Policy {
             epoch,
@@ -65,6 +68,7 @@ pub fn policy(config: &Config, wire: &Wire, epoch: u32) -> Policy {
             observed: (0, 0),
             policing: Policing::default(),
             trees: [observing(), observing()],
+            marks: None,
         },
     }
 }
@@ -135,6 +139,27 @@ fn rate(share: Share, link: Option<Rate>) -> Option<Rate> {
 fn burst(rate: Option<Rate>) -> u32 {
     let bytes = rate.map_or(0, |rate| rate.bytes_in(BURST).clamp(2 * u64::from(FULL_FRAME), bucket::MAX_BURST.into()));
     bytes as u32
+}
+
+/// With which marks frames leave; `None` if as they came.
+fn marks(config: &Config, wire: &Wire) -> Option<Marks<CLASSES>> {
+    let mut classes = [CONTROL.mark; CLASSES];
+    for spec in &config.classes {
+        classes[usize::from(spec.class.slot())] = spec.mark;
+    }
+    // What comes in at the inside port is the upload.
+    let upload = map(config, wire.wash.upload, |directions| directions.upload);
+    let download = map(config, wire.wash.download, |directions| directions.download);
+    Marks::new(classes, [upload, download])
+}
+
+/// What becomes of each code point in the direction that `is_here` picks.
+fn map(config: &Config, wash: bool, is_here: impl Fn(Directions) -> bool) -> [u8; CODE_POINTS] {
+    let mut map = std::array::from_fn(|dscp| if wash { 0 } else { dscp as u8 });
+    for remark in config.remarks.iter().filter(|remark| is_here(remark.directions)) {
+        map[usize::from(remark.from)] = remark.to;
+    }
+    map
 }
 
 fn classifier(rules: &[Rule]) -> Classifier {

@@ -51,6 +51,7 @@ pub const KEYS: &[Key] = {
         key("wire", "queue", "a time from 100us to 10s", Is(r#""50ms""#), r#""20ms""#),
         key("wire", "on_failure", "`open` or `closed`", Is(r#""open""#), r#""closed""#),
         key("wire", "link_loss", "`ignore` or `carry`", Is(r#""ignore""#), r#""carry""#),
+        key("wire", "wash", "`none`, `download`, `upload` or `both`", Is(r#""none""#), r#""upload""#),
         key("cores", "control", "a whole number from 0 to 1023", Is("0"), "2"),
         key(
             "cores",
@@ -67,6 +68,7 @@ pub const KEYS: &[Key] = {
         key("class", "priority", "a whole number from 0 to 7", Means("by class"), "4"),
         key("class", "weight", "a whole number from 1 to 100", Is("1"), "2"),
         key("class", "policer", "a policer", Means("none"), r#""contract""#),
+        key("class", "dscp", "`keep`, `wash`, or a DSCP", Is(r#""keep""#), r#""EF""#),
         key("policer", "name", "a name", Required, r#""contract""#),
         key("policer", "kind", "`srtcm`, `trtcm` or `rfc4115`", Required, r#""srtcm""#),
         key("policer", "cir", "a rate", Required, r#""20mbit""#),
@@ -89,6 +91,9 @@ pub const KEYS: &[Key] = {
         key("rule.match", "protocol", "a protocol", Means("any"), r#""udp""#),
         key("rule.match", "vlan", "a whole number from 0 to 4094", Means("any"), "100"),
         key("rule.match", "dscp", "a DSCP", Means("any"), r#""EF""#),
+        key("remark", "from", "a DSCP", Required, r#""CS1""#),
+        key("remark", "to", "a DSCP", Required, r#""LE""#),
+        key("remark", "direction", "`download`, `upload` or `both`", Is(r#""both""#), r#""upload""#),
         key("subscriber", "name", "a name", Required, r#""alice""#),
         key("subscriber", "addresses", "a list of prefixes", Required, r#"["192.0.2.10", "2001:db8:1::/48"]"#),
         key("subscriber", "mode", "`enforce` or `observe`", Is(r#""enforce""#), r#""observe""#),
@@ -142,6 +147,6 @@ mod tests {
 
     #[test]
     fn the_file_holds_tables() {
-        assert_eq!(names(""), ["wire", "cores", "api", "class", "policer", "rule", "subscriber"]);
+        assert_eq!(names(""), ["wire", "cores", "api", "class", "policer", "rule", "remark", "subscriber"]);
     }
 }

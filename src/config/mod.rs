@@ -28,6 +28,8 @@ mod class;
 mod policer;
 // Which frames belong to which class.
 mod rule;
+// What becomes of the marks with which frames come.
+mod mark;
 // Whose traffic it is, and what becomes of it.
 mod subscriber;
 // What all of it means to the datapath.
@@ -43,6 +45,7 @@ pub use cores::{Cores, Halves, Idle, halves_of};
 pub use error::{Errors, Problem};
 pub use ipnet::IpNet;
 pub use key::{Absent, KEYS, Key};
+pub use mark::{Directions, Remark};
 pub use policer::NamedPolicer;
 pub use rule::{Match, Rule};
 pub use share::{MIN_RATE, Percent, Share};
@@ -70,6 +73,8 @@ pub struct Config {
     pub policers: Vec<NamedPolicer>,
     /// The rules, in the order of the file: the first match wins.
     pub rules: Vec<Rule>,
+    /// The marks that leave as others, on every wire.
+    pub remarks: Vec<Remark>,
     /// The subscribers, in the order of the file.
     pub subscribers: Vec<Subscriber>,
     /// What is allowed but hardly meant; for whoever loads the policy to show.
@@ -86,6 +91,7 @@ impl Config {
             classes: ClassSpec::DEFAULTS,
             policers: Vec::new(),
             rules: Vec::new(),
+            remarks: Vec::new(),
             subscribers: Vec::new(),
             warnings: Vec::new(),
         }

@@ -1,5 +1,6 @@
 //! The verdict of a frame: cached with its flow, or made now; and what a policer says to it.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::counters::IngressCounts;
@@ -9,7 +10,7 @@ use crate::classify::Verdict;
 use crate::flow::{Direction, FlowTable, Key, Place, Record};
 use crate::frame::{BURST, Burst, Side, Table};
 use crate::units::Nanos;
-use crate::wire::Packet;
+use crate::wire::{Packet, mark};
 
 /// The seed of the flow hash: fixed, so that a replay is the same every time.
 const FLOW_SEED: u64 = 0x7469_6465_6761_7465;
@@ -48,8 +49,9 @@ impl Judge {
         &mut self.flows
     }
 
-    /// Finds the verdict on each frame of a burst that came in at `side`, and notes class, leaf, band and flow hash in the
-    /// frame's slot. Returns the frames that a policer drops, one bit each, the first of the burst lowest.
+    /// Finds the verdict on each frame of a burst that came in at `side`, notes class, leaf, band and flow hash in the frame's
+    /// slot, and marks the frame as its class is to be marked; one without an IP header has no mark. Returns the frames that
+    /// a policer drops, one bit each, the first of the burst lowest.
     ///
     /// Three short loops come before the one that decides, so that the cache lines of all flows are on their way at once.
     #[inline]
@@ -112,6 +114,11 @@ impl Judge {
             flow.count(*direction, slot.wire_len);
             (slot.class, slot.flow_hash) = (verdict.class.slot(), (*hash >> 32) as u32 ^ *direction as u32);
             (slot.leaf, slot.band) = policy.lane(verdict);
+            if let Some(marks) = &policy.marks
+                && !verdict.observed
+            {
+                seen.mark(marks.of(verdict.class.slot(), side, seen.dscp), table.bytes_mut(frame));
+            }
         }
         counts.flow_hits.add(hits);
         if !policing {
@@ -170,6 +177,8 @@ struct Seen {
     /// Whether the frame belongs to a flow; if not, only the marking and the meter mean something.
     flow: bool,
     dscp: u8,
+    /// Where the IP header begins.
+    ip: Option<NonZeroU16>,
     hash: u64,
     /// Where the flow stands in the table, if it is there.
     place: Option<Place>,
@@ -178,8 +187,16 @@ struct Seen {
 }
 
 impl Seen {
-    const NOTHING: Seen =
-        Seen { key: Key::NONE, direction: Direction::Rising, flow: false, dscp: 0, hash: 0, place: None, meter: None };
+    const NOTHING: Seen = Seen {
+        key: Key::NONE,
+        direction: Direction::Rising,
+        flow: false,
+        dscp: 0,
+        ip: None,
+        hash: 0,
+        place: None,
+        meter: None,
+    };
 
     #[inline]
     fn read(&mut self, frame: &[u8]) {
@@ -188,6 +205,17 @@ impl Seen {
         (self.flow, self.dscp) = (key.is_some(), packet.dscp());
         if let Some((key, direction)) = key {
             (self.key, self.direction, self.hash) = (key, direction, key.hash(FLOW_SEED));
+            self.ip = packet.ip_offset();
+        }
+    }
+
+    /// Sets the mark of the frame that was read to `dscp`, if it's another.
+    #[inline]
+    fn mark(&self, dscp: u8, frame: &mut [u8]) {
+        if dscp != self.dscp
+            && let Some(ip) = self.ip
+        {
+            mark::set_dscp(frame, ip, dscp);
         }
     }
 }

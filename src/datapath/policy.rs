@@ -3,7 +3,7 @@
 use super::counters::CLASSES;
 use super::police::Policing;
 use crate::classify::{Class, Classifier, Verdict};
-use crate::qos::TreeSpec;
+use crate::qos::{Marks, TreeSpec};
 
 /// Everything that a worker needs to know, computed once by control.
 ///
@@ -25,6 +25,8 @@ pub struct Policy {
     pub policing: Policing,
     /// The tree for what leaves by the inside port, and by the outside port.
     pub trees: [TreeSpec; 2],
+    /// The marks with which frames leave; `None` if as they came.
+    pub marks: Option<Marks<CLASSES>>,
 }
 
 impl Policy {
@@ -37,6 +39,7 @@ impl Policy {
         let slot = usize::from(verdict.class.slot());
         (self.leaves[slot], self.bands[slot])
     }
+
     /// The leaf and the priority band of what a policer demotes.
     #[inline]
     pub fn demoted(&self) -> (u16, u8) {

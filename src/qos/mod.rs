@@ -14,8 +14,11 @@ mod leaf;
 mod link;
 // What a frame costs on a given kind of link.
 mod overhead;
+// With which mark a frame leaves.
+mod mark;
 
 pub use bucket::Bucket;
+pub use mark::{CODE_POINTS, Mark, Marks};
 pub use meter::{Colour, Meter, MeterSpec, Profile};
 pub use overhead::Overhead;
 pub use tree::{LeafSpec, OBSERVED, Refusal, Tree, TreeSpec};

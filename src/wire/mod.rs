@@ -29,6 +29,8 @@ mod parse;
 pub mod protocol;
 // How a packet wants to be treated.
 pub mod dscp;
+// That wish, and the sign of congestion, written into a frame.
+pub mod mark;
 
 pub use ethernet::{Ethernet, ethertype};
 pub use icmp::Icmp;

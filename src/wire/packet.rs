@@ -1,5 +1,7 @@
 //! What one frame says, all layers together, in one pass and without a copy.
 
+use std::num::NonZeroU16;
+
 use super::{Ipv4, Ipv6, Tcp, Udp, protocol};
 
 /// The network layer that was found.
@@ -68,6 +70,15 @@ impl Packet {
     #[inline]
     pub const fn dscp(&self) -> u8 {
         self.ds_field >> 2
+    }
+
+    /// Where the IP header begins, if there is one: what it takes to [mark](super::mark) the frame.
+    #[inline]
+    pub const fn ip_offset(&self) -> Option<NonZeroU16> {
+        match self.network {
+            Network::Ipv4 | Network::Ipv6 => NonZeroU16::new(self.network_offset),
+            Network::Arp | Network::Other => None,
+        }
     }
 
     /// The IPv4 layer.

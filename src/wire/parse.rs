@@ -369,6 +369,7 @@ mod tests {
         let packet = Packet::parse(&frame(&[&[0x88, 0x64], &header, &ip]));
         assert!(packet.pppoe);
         assert_eq!((packet.network, packet.network_offset, ports(packet)), (Network::Ipv6, 22, (0xc001, 443)));
+        assert_eq!(packet.ip_offset().map(u16::from), Some(22));
         let echo = Packet::parse(&frame(&[&[0x88, 0x64], &[0x11, 0, 0, 7, 0, 10, 0xc0, 0x21], &[9, 0, 0, 8]]));
         assert_eq!((echo.pppoe, echo.network), (true, Network::Other));
         let discovery = Packet::parse(&frame(&[&[0x88, 0x63], &[0x11, 0x09, 0, 0, 0, 0, 0, 0]]));
@@ -427,9 +428,9 @@ mod tests {
             assert_eq!((packet.network_offset, packet.transport_offset), (len as u16, len as u16));
         }
         let arp = Packet::parse(&frame(&[&[0x08, 0x06], &[0, 1, 8, 0]]));
-        assert_eq!((arp.network, arp.network_offset), (Network::Arp, 14));
+        assert_eq!((arp.network, arp.network_offset, arp.ip_offset()), (Network::Arp, 14, None));
         let llc = Packet::parse(&frame(&[&[0x00, 0x26], &[0x42, 0x42, 3]]));
-        assert_eq!((llc.ethertype, llc.network), (0x26, Network::Other));
+        assert_eq!((llc.ethertype, llc.network, llc.ip_offset()), (0x26, Network::Other, None));
         assert_eq!(llc.addresses(&[0; 17]), None);
     }
 
