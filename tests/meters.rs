@@ -171,6 +171,11 @@ fn only_the_drop_precedence_of_assured_forwarding_is_a_colour() {
             _ => Green,
         };
         assert_eq!(Colour::of_dscp(dscp), expected, "{dscp}");
+        let assured = (1..=4).contains(&class) && [2, 4, 6].contains(&precedence);
+        for (colour, precedence) in [(Green, 2), (Yellow, 4), (Red, 6)] {
+            let remarked = if assured { class << 3 | precedence } else { dscp };
+            assert_eq!(colour.in_dscp(dscp), remarked, "{dscp}");
+        }
     }
 }
 

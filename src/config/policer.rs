@@ -134,7 +134,10 @@ fn burst(section: &Section<'_>, key: &str, least: u32) -> Option<u32> {
 
 /// Reads what becomes of frames of a colour.
 fn action(text: &str) -> Result<Action, Wanted> {
-    word(text, &[("pass", Action::Pass), ("drop", Action::Drop), ("demote", Action::Demote)])
+    word(
+        text,
+        &[("pass", Action::Pass), ("remark", Action::Remark), ("demote", Action::Demote), ("drop", Action::Drop)],
+    )
 }
 
 /// Which algorithm meters.
@@ -248,10 +251,10 @@ mod tests {
         assert_eq!(errors, expected);
         let errors = contract("kind = 'trtcm'\ncir = '2mbit'\ncbs = 5000\npir = '1mbit'\npbs = 5000").unwrap_err();
         assert_eq!(errors, ["t:9:7: policer.pir: got 1mbit, want at least cir, 2mbit"]);
-        let errors = contract("kind = 'rfc4115'\ncir = '2mbit'\ncbs = 5000\nebs = 0\nred = 'remark'").unwrap_err();
+        let errors = contract("kind = 'rfc4115'\ncir = '2mbit'\ncbs = 5000\nebs = 0\nred = 'shape'").unwrap_err();
         let expected = [
             "t:4:1: policer.eir: got nothing, want what rfc4115 has: cir, cbs, eir, ebs",
-            "t:10:7: policer.red: got \"remark\", want one of \"pass\", \"drop\", \"demote\"",
+            "t:10:7: policer.red: got \"shape\", want one of \"pass\", \"remark\", \"demote\", \"drop\"",
         ];
         assert_eq!(errors, expected);
         let errors = contract("kind = 'rfc2697'\ncir = '0mbit'\ncbs = 5000").unwrap_err();

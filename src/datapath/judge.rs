@@ -130,8 +130,8 @@ impl Judge {
     }
 }
 
-/// Meters the frames of a burst that have a meter: notes a new leaf and band for those that are demoted, and returns the
-/// ones to drop, as [`Judge::decide`] does, and how many were demoted.
+/// Meters the frames of a burst that have a meter: marks those to be remarked, notes a new leaf and band for those that
+/// are demoted, and returns the ones to drop, as [`Judge::decide`] does, and how many were demoted.
 fn police(
     policy: &Policy,
     meters: &mut Meters,
@@ -146,8 +146,16 @@ fn police(
     for (index, (frame, seen)) in burst.iter_mut().zip(seen).enumerate() {
         let Some(pair) = seen.meter else { continue };
         let slot = table.slot_mut(frame);
-        match meters.meter(&policy.policing, pair, side, overhead.cost(slot.wire_len), seen.dscp, now) {
+        let (colour, action) = meters.meter(&policy.policing, pair, side, overhead.cost(slot.wire_len), seen.dscp, now);
+        match action {
             Action::Pass => {}
+            Action::Remark => {
+                // The class was asked before, and this frame may have another mark than it came with.
+                let marked = policy.marks.as_ref().map_or(seen.dscp, |marks| marks.of(slot.class, side, seen.dscp));
+                if let Some(ip) = seen.ip {
+                    mark::set_dscp(table.bytes_mut(frame), ip, colour.in_dscp(marked));
+                }
+            }
             Action::Demote => {
                 (slot.leaf, slot.band) = policy.demoted();
                 demoted += 1;
@@ -174,7 +182,7 @@ fn judge(policy: &Policy, frame: &[u8], side: Side) -> (Verdict, Option<Pair>) {
 struct Seen {
     key: Key,
     direction: Direction,
-    /// Whether the frame belongs to a flow; if not, only the marking and the meter mean something.
+    /// Whether the frame belongs to a flow; if not, key, direction and hash mean nothing.
     flow: bool,
     dscp: u8,
     /// Where the IP header begins.
@@ -202,10 +210,9 @@ impl Seen {
     fn read(&mut self, frame: &[u8]) {
         let packet = Packet::parse(frame);
         let key = Key::of(&packet, frame);
-        (self.flow, self.dscp) = (key.is_some(), packet.dscp());
+        (self.flow, self.dscp, self.ip) = (key.is_some(), packet.dscp(), packet.ip_offset());
         if let Some((key, direction)) = key {
             (self.key, self.direction, self.hash) = (key, direction, key.hash(FLOW_SEED));
-            self.ip = packet.ip_offset();
         }
     }
 

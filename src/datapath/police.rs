@@ -27,6 +27,8 @@ pub struct Policer {
 pub enum Action {
     /// It goes on as if there were no policer.
     Pass,
+    /// It goes on with its colour in its mark, if that has room for one.
+    Remark,
     /// It goes on with the background class.
     Demote,
     /// It is dropped.
@@ -142,16 +144,26 @@ impl Meters {
         }
     }
 
-    /// What becomes of a frame that came in at `side`, costs `bytes` on the link and is marked `dscp`, by the meter that
-    /// `pair` has for that direction.
+    /// The colour of a frame that came in at `side`, costs `bytes` on the link and is marked `dscp`, by the meter that `pair`
+    /// has for that direction; and what becomes of it.
     #[inline]
-    pub fn meter(&mut self, policing: &Policing, pair: Pair, side: Side, bytes: u32, dscp: u8, now: Nanos) -> Action {
+    pub fn meter(
+        &mut self,
+        policing: &Policing,
+        pair: Pair,
+        side: Side,
+        bytes: u32,
+        dscp: u8,
+        now: Nanos,
+    ) -> (Colour, Action) {
         let metered = &mut self.meters[2 * (usize::from(pair.get()) - 1) + side as usize];
         let policer = &policing.policers[usize::from(metered.policer)];
-        match metered.meter.colour(&policer.meter, Colour::of_dscp(dscp), bytes, now) {
+        let colour = metered.meter.colour(&policer.meter, Colour::of_dscp(dscp), bytes, now);
+        let action = match colour {
             Colour::Green => Action::Pass,
             Colour::Yellow => policer.yellow,
             Colour::Red => policer.red,
-        }
+        };
+        (colour, action)
     }
 }

@@ -29,6 +29,16 @@ impl Colour {
             _ => Colour::Green,
         }
     }
+
+    /// `dscp` with this colour as its drop precedence, where it has one: AF11 becomes AF12 for yellow, and EF stays EF.
+    #[inline]
+    pub const fn in_dscp(self, dscp: u8) -> u8 {
+        let (class, precedence) = (dscp >> 3, dscp & 7);
+        match (class, precedence) {
+            (1..=4, 2 | 4 | 6) => class << 3 | (self as u8 + 1) << 1,
+            _ => dscp,
+        }
+    }
 }
 
 /// The profile that a stream is held to. Bursts are bytes, at most [`MAX_BURST`](super::bucket::MAX_BURST) each.

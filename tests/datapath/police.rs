@@ -225,6 +225,34 @@ fn an_aware_policer_believes_the_drop_precedence_and_a_blind_one_does_not() {
 }
 
 #[test]
+fn what_is_remarked_leaves_with_its_colour_on_top_of_what_its_class_means() {
+    // Two frames of each burst, and what comes then is red.
+    let policer = "[[policer]]\nname = \"contract\"\nkind = \"srtcm\"\ncir = \"1kbit\"\ncbs = 1048\nebs = 1048\n\
+                   yellow = \"remark\"\nred = \"remark\"\n[[class]]\nname = \"web\"\npolicer = \"contract\"\n";
+    for (class, came, expected) in [
+        ("", 10, [10, 10, 12, 12, 14, 14]),
+        // Whatever the frame came with is not looked at, and comes out better where it is.
+        ("", 22, [22, 22, 20, 20, 22, 22]),
+        ("", 46, [46; 6]),
+        ("dscp = \"AF41\"\n", 46, [34, 34, 36, 36, 38, 38]),
+        // The class takes the mark away, the policer has none to colour.
+        ("dscp = \"wash\"\n", 14, [0; 6]),
+    ] {
+        let mut bridge = Bridge::new(policy(&format!("{policer}{class}")), &Size::default(), free_line);
+        let offers = |side| {
+            let talk = Talk { dscp: came, ..Talk::to(WEB) };
+            (0..6).map(move |n| Offer { at: Nanos(1 + n * 1_000), bytes: talk.frame(side, 500, n) })
+        };
+        let mut left = [Vec::new(), Vec::new()];
+        bridge.run([&mut offers(Side::Inside), &mut offers(Side::Outside)], Nanos::MAX, |side, frame| {
+            left[side as usize].push(frame.bytes[15] >> 2);
+        });
+        assert_eq!(left, [expected, expected], "{came} {class}");
+        assert_eq!(bridge.settled().balance.dropped, 0);
+    }
+}
+
+#[test]
 fn a_new_policy_keeps_the_level_of_an_unchanged_policer_and_fills_a_changed_one() {
     let rule = "[[rule]]\nmatch = { port = 443 }\nclass = \"web\"\npolicer = \"contract\"\n";
     let mut bridge = Bridge::new(policy(&(contract("1kbit") + rule)), &Size::default(), free_line);
