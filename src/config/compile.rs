@@ -3,7 +3,7 @@
 use super::{ClassSpec, Config, IpNet, MIN_RATE, Mode, Percent, Rule, Share, Subscriber, Wire};
 use crate::classify::{self, Apps, Class, Classifier, Prefix, Rules, Subscribers};
 use crate::datapath::Policy;
-use crate::qos::{LeafSpec, OBSERVED, TreeSpec, bucket};
+use crate::qos::{Codel, LeafSpec, OBSERVED, TreeSpec, bucket};
 use crate::units::{Nanos, Rate};
 
 /// The bytes of a full frame on Ethernet: what one turn is worth among equals of weight 1.
@@ -89,6 +89,7 @@ fn observing() -> TreeSpec {
         quantum: FULL_FRAME,
         limit: u64::MAX,
         band: 0,
+        codel: None,
     };
     TreeSpec { leaves: vec![leaf], max_frames: QUEUED_FRAMES, max_bytes: u64::MAX, ..TreeSpec::default() }
 }
@@ -116,6 +117,8 @@ fn leaf(spec: &ClassSpec, link: Option<Rate>, queue: Nanos) -> LeafSpec {
         quantum: spec.weight * FULL_FRAME,
         limit: fastest.map_or(QUEUED_BYTES, |rate| rate.bytes_in(queue).clamp(LEAF_BYTES_MIN, QUEUED_BYTES)),
         band: spec.class.band(),
+        // What keeps the network alive waits for as long as it takes.
+        codel: (spec.class != Class::Control).then(|| fastest.map_or(Codel::default(), Codel::for_rate)),
     }
 }
 
