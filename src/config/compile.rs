@@ -285,6 +285,15 @@ mod tests {
     }
 
     #[test]
+    fn every_class_but_control_has_its_flows_kept_short_at_the_rate_that_it_can_get() {
+        let leaves = leaves("download = '1mbit'", "[[class]]\nname = 'voice'\nceiling = '50%'");
+        assert_eq!(of(&leaves, Class::Control).codel, None);
+        assert_eq!(of(&leaves, Class::Voice).codel, Some(Codel::for_rate(Rate(500_000))));
+        assert_eq!(of(&leaves, Class::Web).codel, Some(Codel::for_rate(Rate(1_000_000))));
+        assert_eq!(of(&self::leaves("", ""), Class::Web).codel, Some(Codel::default()));
+    }
+
+    #[test]
     fn a_queue_holds_what_its_class_may_send_in_its_time() {
         for (wire, voice, web) in [
             ("download = '100mbit'", 187_500, 625_000),

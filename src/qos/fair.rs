@@ -241,3 +241,133 @@ impl Fair {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes the frames that CoDel drops.
+    struct Dropped(Vec<Frame>);
+
+    impl Congested for Dropped {
+        fn mark(&mut self, _: &mut Frame) -> bool {
+            false
+        }
+
+        fn drop(&mut self, frame: Frame) {
+            self.0.push(frame);
+        }
+    }
+
+    /// A leaf, and what it needs.
+    struct Bed {
+        fair: Fair,
+        flows: Flows,
+        table: Table,
+        free: Vec<Frame>,
+    }
+
+    impl Bed {
+        fn new() -> Bed {
+            let (table, free) = Table::heap(100, 2_048);
+            Bed { fair: Fair::new(Codel::default()), flows: Flows::new(100), table, free }
+        }
+
+        fn offer(&mut self, flow_hash: u32, len: u32) {
+            let mut frame = self.free.pop().unwrap();
+            self.table.write(&mut frame, &[], len);
+            self.table.slot_mut(&mut frame).flow_hash = flow_hash;
+            self.fair.push(&mut self.flows, &self.table, 0, frame);
+        }
+
+        fn told(&mut self, frame: Option<Frame>) -> Option<u32> {
+            let frame = frame?;
+            let flow_hash = self.table.slot(&frame).flow_hash;
+            self.free.push(frame);
+            Some(flow_hash)
+        }
+
+        fn leave(&mut self) -> Option<u32> {
+            let mut dropped = Dropped(Vec::new());
+            let frame = self.fair.dequeue(&mut self.flows, &self.table, Nanos(1), &mut dropped);
+            assert_eq!(dropped.0, []);
+            self.told(frame)
+        }
+
+        fn evict(&mut self) -> Option<u32> {
+            let frame = self.fair.evict(&mut self.flows, &self.table);
+            self.told(frame)
+        }
+    }
+
+    #[test]
+    fn a_flow_that_begins_goes_first_and_then_takes_turns() {
+        let mut bed = Bed::new();
+        for _ in 0..4 {
+            bed.offer(1, 1_514);
+        }
+        assert_eq!((bed.leave(), bed.leave()), (Some(1), Some(1)), "nobody else wants to");
+        for _ in 0..5 {
+            bed.offer(2, 1_000);
+        }
+        // The new flow has its quantum and what takes it below zero. Then both wait for a quantum, 1 first because it is old; 2 has
+        // it first, because 1 had none left.
+        assert_eq!(std::iter::from_fn(|| bed.leave()).collect::<Vec<_>>(), [2, 2, 2, 2, 1, 2, 1]);
+    }
+
+    #[test]
+    fn the_fattest_flow_pays_with_its_oldest() {
+        let mut bed = Bed::new();
+        for (flow, len) in [(1, 100), (2, 1_500), (3, 900), (3, 900), (1, 100)] {
+            bed.offer(flow, len);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| bed.evict()).collect();
+        assert_eq!(order, [3, 2, 3, 1, 1]);
+        assert_eq!((bed.fair.frames(), bed.fair.bytes()), (0, 0));
+    }
+
+    /// However many flows are empty before it in the lists, one that holds a frame is found.
+    #[test]
+    fn a_frame_is_found_behind_any_number_of_empty_queues() {
+        let mut bed = Bed::new();
+        for flow in 0..50 {
+            bed.offer(flow, 60);
+        }
+        // Evicted queues stay in their lists, empty.
+        for left in (0..50).rev() {
+            assert!(bed.evict().is_some());
+            assert_eq!(bed.fair.frames(), left);
+        }
+        assert_eq!(bed.evict(), None);
+    }
+
+    #[test]
+    fn an_idle_leaf_has_no_queues_however_it_was_emptied() {
+        for how in 0..3 {
+            let mut bed = Bed::new();
+            for n in 0..90 {
+                bed.offer(n % 40, 700);
+            }
+            assert_eq!(bed.flows.taken(), 40);
+            for _ in 0..90 {
+                let gone = match how {
+                    0 => bed.leave(),
+                    1 => bed.evict(),
+                    _ => {
+                        let frame = bed.fair.take_any(&mut bed.flows, &bed.table);
+                        bed.told(frame)
+                    }
+                };
+                assert!(gone.is_some());
+            }
+            assert_eq!((bed.flows.taken(), bed.free.len()), (0, 100));
+        }
+    }
+
+    /// What a leaf costs, with queues or without; the pool is the tree's.
+    #[test]
+    fn a_leaf_and_a_flow_are_small() {
+        assert!(size_of::<Fair>() <= 64, "{} bytes", size_of::<Fair>());
+        assert!(size_of::<super::super::flows::Flow>() <= 96, "{} bytes", size_of::<super::super::flows::Flow>());
+    }
+}
