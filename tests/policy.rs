@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use tidegate::classify::Class;
 use tidegate::config::{self, Config, IpNet, KEYS, Mode, Percent, Share, compile};
 use tidegate::frame::Side;
+use tidegate::qos::Mark;
 use tidegate::units::{Nanos, Rate};
 use tidegate::wire::Packet;
 
@@ -47,6 +48,8 @@ fn the_examples_are_policies() {
     assert_eq!(isp.classes[2].guarantee, Share::Percent(Percent(3_500)));
     assert_eq!(isp.classes[5].ceiling, Share::Rate(Rate(4_000_000_000)));
     assert_eq!(isp.rules[1].matches.port, Some(5060..=5061));
+    assert_eq!((isp.classes[0].mark, isp.classes[2].mark), (Mark::Set(46), Mark::Map));
+    assert_eq!(isp.remarks.iter().map(|remark| (remark.from, remark.to)).collect::<Vec<_>>(), [(8, 1), (1, 1)]);
     assert_eq!((isp.subscribers[0].name.as_str(), isp.subscribers[0].mode), ("acme", Mode::Observe));
     assert_eq!(ISP.lines().nth(isp.rules[3].line as usize - 1), Some("[[rule]]"));
     for config in [home, isp] {
@@ -98,7 +101,7 @@ weight = "${TIDEGATE_UNSET}"
 
 [[class]]
 name = "control"
-dscp = "EF"
+mark = "EF"
 
 [[rule]]
 match = { address = "192.0.2.7/24", inside = "::/0", outside = "10.0.0.0/8", vlan = 4095 } # ü
@@ -151,7 +154,7 @@ t.toml:25:11: class.ceiling: got "0%", want more than nothing
 t.toml:26:12: class.priority: got 8, want a whole number from 0 to 7
 t.toml:27:10: class.weight: got "${TIDEGATE_UNSET}", want a variable ${TIDEGATE_…} that is set
 t.toml:30:8: class.name: got "control", want one of "voice", "gaming", "video", "web", "file", "background"; control is internal: what keeps the network alive is in it anyway
-t.toml:31:1: class.dscp: got an unknown key, want one of name, guarantee, ceiling, priority, weight
+t.toml:31:1: class.mark: got an unknown key, want one of name, guarantee, ceiling, priority, weight, dscp
 t.toml:34:21: rule.match.address: got "192.0.2.7/24", want no bits behind the prefix: "192.0.2.0/24" for the network, or "192.0.2.7" for the host
 t.toml:34:64: rule.match.outside: got 10.0.0.0/8, want the IP version of inside: no frame has both
 t.toml:34:85: rule.match.vlan: got 4095, want a whole number from 0 to 4094
@@ -168,7 +171,7 @@ t.toml:45:9: rule.match: got nothing, want at least one key: an empty match woul
 t.toml:48:9: rule.match: got "everything", want a table
 t.toml:49:9: rule.class: got "${HOME}", want a variable ${TIDEGATE_…} that is set
 t.toml:52:10: api.listen: got "0.0.0.0:80", want an address of this machine only, like "127.0.0.1:8088": put a proxy with TLS before it for others
-t.toml:54:2: forecast: got an unknown key, want one of wire, cores, api, class, rule, subscriber
+t.toml:54:2: forecast: got an unknown key, want one of wire, cores, api, class, rule, remark, subscriber
 t.toml:56:10: wire.inside: got "a name that's too long", want the name of an interface: at most 15 bytes, without spaces, slashes and colons
 t.toml:60:10: wire.inside: got "eth0" again, want an interface of its own: it's on line 3"#;
     let errors = read(text).unwrap_err();
@@ -362,6 +365,53 @@ fn there_are_no_more_subscribers_than_can_be_numbered() {
     let line = 4 + 3 * 65_536;
     let errors = wire_and(&subscribers(65_538)).unwrap_err();
     assert_eq!(errors, format!("t.toml:{line}:1: subscriber: got 65538 subscribers, want at most 65536"));
+}
+
+#[test]
+fn every_mistake_about_marks_shows() {
+    let text = r#"wash = "inside"
+[[class]]
+name = "voice"
+dscp = "EF,"
+[[class]]
+name = "web"
+dscp = 64
+[[remark]]
+to = "LE"
+[[remark]]
+from = "CS1"
+to = "keep"
+[[remark]]
+from = "CS1"
+to = "LE"
+direction = "upload"
+[[remark]]
+from = 8
+to = "CS0"
+direction = "download"
+[[remark]]
+from = 8
+to = "CS0"
+[[remark]]
+from = 3
+to = 4
+[[remark]]
+from = 3
+to = 3
+direction = "down"
+"#;
+    let expected = [
+        "t.toml:4:8: wire.wash: got \"inside\", want one of \"none\", \"download\", \"upload\", \"both\"",
+        "t.toml:7:8: class.dscp: got \"EF,\", want \"keep\", \"wash\", EF, VA, LE, CS0 to CS7, AF11 to AF43, or a number from 0 to 63",
+        "t.toml:10:8: class.dscp: got 64, want \"keep\", \"wash\", EF, VA, LE, CS0 to CS7, AF11 to AF43, or a number from 0 to 63",
+        "t.toml:11:1: remark.from: got nothing, want a DSCP like \"CS1\"",
+        "t.toml:15:6: remark.to: got \"keep\", want EF, VA, LE, CS0 to CS7, AF11 to AF43, or a number from 0 to 63",
+        "t.toml:25:8: remark.from: got \"CS1\" again, want each mark once in a direction: it's on line 17",
+        "t.toml:31:8: remark.from: got 3 again, want each mark once in a direction: it's on line 28",
+        "t.toml:33:13: remark.direction: got \"down\", want one of \"download\", \"upload\", \"both\"",
+    ];
+    let errors = wire_and(text).unwrap_err();
+    assert_eq!(errors.lines().collect::<Vec<_>>(), expected);
 }
 
 #[test]

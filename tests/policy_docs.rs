@@ -33,6 +33,8 @@ fn policy(key: &Key, value: Option<&str>) -> Result<Config, config::Errors> {
         // Two conditions, so that either may be missing.
         ("rule.match", "app", r#""dns""#),
         ("rule.match", "dscp", "8"),
+        ("remark", "from", "0"),
+        ("remark", "to", "1"),
         ("subscriber", "name", r#""bob""#),
         ("subscriber", "addresses", r#"["192.0.2.1"]"#),
     ];
@@ -48,12 +50,12 @@ fn policy(key: &Key, value: Option<&str>) -> Result<Config, config::Errors> {
         _ => format!("match = {{ {} }}\n", lines("rule.match", ", ").trim_end_matches(", ")),
     };
     // The rule comes first, so that its line stays the same.
-    let [rule, wire, cores, api, class, subscriber] =
-        ["rule", "wire", "cores", "api", "class", "subscriber"].map(|table| lines(table, "\n"));
+    let [rule, wire, cores, api, class, remark, subscriber] =
+        ["rule", "wire", "cores", "api", "class", "remark", "subscriber"].map(|table| lines(table, "\n"));
     config::from_str(
         "t",
         &format!(
-            "[[rule]]\n{matches}{rule}[[wire]]\n{wire}[cores]\n{cores}[api]\n{api}[[class]]\n{class}[[subscriber]]\n{subscriber}"
+            "[[rule]]\n{matches}{rule}[[wire]]\n{wire}[cores]\n{cores}[api]\n{api}[[class]]\n{class}[[remark]]\n{remark}[[subscriber]]\n{subscriber}"
         ),
     )
 }
@@ -143,4 +145,17 @@ fn the_docs_tell_the_six_classes_as_they_are() {
     let documented: Vec<_> = rows("The six classes").iter().map(|row| row[..4].join(" | ")).collect();
     assert_eq!(documented, expected.collect::<Vec<_>>());
     assert_eq!(policy.classes.map(|spec| spec.class), Class::OPERATORS);
+}
+
+#[test]
+fn every_mark_that_the_docs_suggest_can_be_set() {
+    let suggested = rows("Marks");
+    let classes: Vec<_> = suggested.iter().map(|row| row[0].trim_matches('`')).collect();
+    assert_eq!(classes, Class::OPERATORS.map(Class::name));
+    for row in suggested {
+        let [class, mark] = [0, 1].map(|cell| row[cell].trim_matches('`'));
+        let text = format!("[[wire]]\ninside = 'a'\noutside = 'b'\n[[class]]\nname = '{class}'\ndscp = '{mark}'");
+        let policy = config::from_str("t", &text).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_ne!(policy.classes, Config::default_policy().classes, "{class} is left as it is");
+    }
 }

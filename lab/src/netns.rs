@@ -269,10 +269,6 @@ impl Lab {
         self.in_box("sysctl")
             .words("-qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
             .run()?;
-        // Where the kernel has br_netfilter, its firewall would see the frames on a bridge.
-        for table in ["iptables", "ip6tables", "arptables"] {
-            let _ = self.in_box("sysctl").words(format!("-qw net.bridge.bridge-nf-call-{table}=0")).run();
-        }
         match self.layout {
             Layout::Cable => {
                 command::run(format!("ip link add eth0 netns {client} type veth peer name eth0 netns {server}"))?;

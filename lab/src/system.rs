@@ -186,6 +186,10 @@ impl Running {
 /// A bridge that is as much of a wire as the kernel's can be: it floods, learns nothing, and forwards the reserved
 /// addresses, but for pause frames (01:80:c2:00:00:01), which it always eats.
 fn bridge(lab: &Lab) -> Result<()> {
+    // Where the kernel has br_netfilter, its firewall would see the frames. Tidegate sees to that by itself.
+    for table in ["iptables", "ip6tables", "arptables"] {
+        let _ = lab.in_box("sysctl").words(format!("-qw net.bridge.bridge-nf-call-{table}=0")).run();
+    }
     let ip = format!("ip -n {}", lab.middle);
     command::run(format!("{ip} link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0"))?;
     for port in ["in0", "out0"] {

@@ -41,6 +41,22 @@ fn a_port_that_disappears_is_taken_up_again_when_it_returns() {
         bed::say(format_args!("  descriptors after each return: {descriptors:?}"));
         let (first, last) = (descriptors[0], descriptors[descriptors.len() - 1]);
         ensure!(last <= first, "descriptors grow from {first} to {last}: {descriptors:?}");
+        ensure!(!gate.log().contains("stalled"), "a wire that was never asked counts as one that doesn't answer");
+        gate.stop(Signal::TERM).map(|_| ())
+    });
+}
+
+#[test]
+fn halves_on_two_cores_answer_second_by_second() {
+    let policy = tidegate_policy(None, "") + &api();
+    with_gate(&policy.replace("workers = [1]", "workers = [0, 1]"), |lab, gate| {
+        up(lab, gate)?;
+        for second in 0..3 {
+            let metrics = gate.metrics()?;
+            let forwarding = metrics.sum("tidegate_wire_state", &[("state", "forwarding")]);
+            ensure!(forwarding == 1.0, "not forwarding in second {second}");
+        }
+        ensure!(!gate.log().contains("stalled"), "one half's answer got lost");
         gate.stop(Signal::TERM).map(|_| ())
     });
 }

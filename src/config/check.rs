@@ -13,6 +13,7 @@ use super::api::{self, Api};
 use super::class::{self, ClassSpec};
 use super::cores::{Cores, Idle};
 use super::file::File;
+use super::mark;
 use super::rule::{self, Match, Rule};
 use super::section::Section;
 use super::share::{self, Percent, Share};
@@ -33,11 +34,12 @@ pub(super) fn config(file: &File<'_>) -> Option<Config> {
     let links: Vec<_> = links.filter_map(|(key, rate)| Some((key, rate?))).collect();
     let classes = classes(&root.sections("class"), &links);
     let rules = rules(root.sections("rule"));
+    let remarks = mark::remarks(&root.sections("remark"));
     let subscribers = subscriber::all(&root.sections("subscriber"));
     if wires.is_empty() {
         return None;
     }
-    Some(Config { wires, cores, api, classes, rules, subscribers, warnings: Vec::new() })
+    Some(Config { wires, cores, api, classes, rules, remarks, subscribers, warnings: Vec::new() })
 }
 
 /// The most wires of one box: the kernel's share of as many ports is all that can be silenced at once.
@@ -67,6 +69,7 @@ fn wire(section: Section<'_>, ports: &mut Vec<(String, u32)>) -> Option<Wire> {
     let queue = section.text("queue", wire::queue);
     let on_failure = section.text("on_failure", OnFailure::from_str);
     let link_loss = section.text("link_loss", LinkLoss::from_str);
+    let wash = section.text("wash", mark::wash);
     let (inside, outside) = (inside?, outside?);
     if inside.get_ref() == outside.get_ref() {
         let got = format!("{:?} again", outside.get_ref());
@@ -89,6 +92,7 @@ fn wire(section: Section<'_>, ports: &mut Vec<(String, u32)>) -> Option<Wire> {
         queue: queue.map_or(default.queue, Spanned::into_inner),
         on_failure: on_failure.map_or(default.on_failure, Spanned::into_inner),
         link_loss: link_loss.map_or(default.link_loss, Spanned::into_inner),
+        wash: wash.map_or(default.wash, Spanned::into_inner),
         ..default
     })
 }
@@ -175,6 +179,7 @@ fn class(section: &Section<'_>, links: &[(&str, Rate)]) -> Option<Adjusted> {
     let ceiling = section.text("ceiling", share::above_zero);
     let priority = section.number("priority", 0..=7);
     let weight = section.number("weight", 1..=100);
+    let mark = section.text_or_number("dscp", mark::of_class);
     let [guarantee_at, ceiling_at] = [&guarantee, &ceiling].map(|share| share.as_ref().map(|share| share.span().start));
     let name = name?;
     let default = ClassSpec::DEFAULTS.into_iter().find(|spec| spec.class == *name.get_ref())?;
@@ -184,6 +189,7 @@ fn class(section: &Section<'_>, links: &[(&str, Rate)]) -> Option<Adjusted> {
         ceiling: ceiling.map_or(default.ceiling, Spanned::into_inner),
         priority: priority.map_or(default.priority, |priority| priority.into_inner() as u8),
         weight: weight.map_or(default.weight, Spanned::into_inner),
+        mark: mark.map_or(default.mark, Spanned::into_inner),
     };
     let (guarantee, ceiling) = (spec.guarantee, spec.ceiling);
     if section.file.problem_count() == problems && is_less(ceiling, guarantee, links) {

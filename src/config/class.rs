@@ -2,6 +2,7 @@
 
 use super::{Percent, Share, word};
 use crate::classify::Class;
+use crate::qos::Mark;
 use crate::units::Wanted;
 
 /// What one class may have of the link.
@@ -17,6 +18,8 @@ pub struct ClassSpec {
     pub priority: u8,
     /// The share among classes of the same priority, 1 to 100.
     pub weight: u32,
+    /// What it means to the marks of its frames.
+    pub mark: Mark,
 }
 
 impl ClassSpec {
@@ -25,7 +28,7 @@ impl ClassSpec {
         const fn class(class: Class, guarantee: u32, ceiling: u32, priority: u8) -> ClassSpec {
             let [guarantee, ceiling] =
                 [Share::Percent(Percent(guarantee * 100)), Share::Percent(Percent(ceiling * 100))];
-            ClassSpec { class, guarantee, ceiling, priority, weight: 1 }
+            ClassSpec { class, guarantee, ceiling, priority, weight: 1, mark: Mark::Map }
         }
         [
             class(Class::Voice, 10, 30, 1),

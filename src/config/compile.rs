@@ -1,9 +1,10 @@
 //! From what the operator wrote to what the datapath does.
 
-use super::{ClassSpec, Config, IpNet, MIN_RATE, Mode, Percent, Rule, Share, Subscriber, Wire};
+use super::{ClassSpec, Config, Directions, IpNet, MIN_RATE, Mode, Percent, Rule, Share, Subscriber, Wire};
 use crate::classify::{self, Apps, Class, Classifier, Prefix, Rules, Subscribers};
 use crate::datapath::Policy;
-use crate::qos::{Codel, LeafSpec, OBSERVED, TreeSpec, bucket};
+use crate::datapath::counters::CLASSES;
+use crate::qos::{CODE_POINTS, Codel, LeafSpec, Mark, Marks, OBSERVED, TreeSpec, bucket};
 use crate::units::{Nanos, Rate};
 
 /// The bytes of a full frame on Ethernet: what one turn is worth among equals of weight 1.
@@ -28,6 +29,7 @@ const CONTROL: ClassSpec = ClassSpec {
     ceiling: Share::Percent(Percent(1_000)),
     priority: 0,
     weight: 1,
+    mark: Mark::Leave,
 };
 
 /// The least that control's ceiling may be: on a slow link, a tenth is too little for a routing table.
@@ -53,6 +55,7 @@ pub fn policy(config: &Config, wire: &Wire, epoch: u32) -> Policy {
             observed: (OBSERVED, OBSERVED_BAND),
             // What leaves by the inside port is the download.
             trees: [wire.download, wire.upload].map(|link| shaping(config, wire, link)),
+            marks: marks(config, wire),
         },
         Mode::Observe => Policy {
             epoch,
@@ -61,6 +64,7 @@ pub fn policy(config: &Config, wire: &Wire, epoch: u32) -> Policy {
             bands: Class::ALL.map(|_| 0),
             observed: (0, 0),
             trees: [observing(), observing()],
+            marks: None,
         },
     }
 }
@@ -134,6 +138,27 @@ fn rate(share: Share, link: Option<Rate>) -> Option<Rate> {
 fn burst(rate: Option<Rate>) -> u32 {
     let bytes = rate.map_or(0, |rate| rate.bytes_in(BURST).clamp(2 * u64::from(FULL_FRAME), bucket::MAX_BURST.into()));
     bytes as u32
+}
+
+/// With which marks frames leave; `None` if as they came.
+fn marks(config: &Config, wire: &Wire) -> Option<Marks<CLASSES>> {
+    let mut classes = [CONTROL.mark; CLASSES];
+    for spec in &config.classes {
+        classes[usize::from(spec.class.slot())] = spec.mark;
+    }
+    // What comes in at the inside port is the upload.
+    let upload = map(config, wire.wash.upload, |directions| directions.upload);
+    let download = map(config, wire.wash.download, |directions| directions.download);
+    Marks::new(classes, [upload, download])
+}
+
+/// What becomes of each code point in the direction that `is_here` picks.
+fn map(config: &Config, wash: bool, is_here: impl Fn(Directions) -> bool) -> [u8; CODE_POINTS] {
+    let mut map = std::array::from_fn(|dscp| if wash { 0 } else { dscp as u8 });
+    for remark in config.remarks.iter().filter(|remark| is_here(remark.directions)) {
+        map[usize::from(remark.from)] = remark.to;
+    }
+    map
 }
 
 fn classifier(rules: &[Rule]) -> Classifier {

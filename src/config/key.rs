@@ -51,6 +51,7 @@ pub const KEYS: &[Key] = {
         key("wire", "queue", "a time from 100us to 10s", Is(r#""50ms""#), r#""20ms""#),
         key("wire", "on_failure", "`open` or `closed`", Is(r#""open""#), r#""closed""#),
         key("wire", "link_loss", "`ignore` or `carry`", Is(r#""ignore""#), r#""carry""#),
+        key("wire", "wash", "`none`, `download`, `upload` or `both`", Is(r#""none""#), r#""upload""#),
         key("cores", "control", "a whole number from 0 to 1023", Is("0"), "2"),
         key(
             "cores",
@@ -66,6 +67,7 @@ pub const KEYS: &[Key] = {
         key("class", "ceiling", "a share or a rate", Means("by class"), r#""400mbit""#),
         key("class", "priority", "a whole number from 0 to 7", Means("by class"), "4"),
         key("class", "weight", "a whole number from 1 to 100", Is("1"), "2"),
+        key("class", "dscp", "`keep`, `wash`, or a DSCP", Is(r#""keep""#), r#""EF""#),
         key("rule", "match", "a table", Required, r#"{ port = 53 }"#),
         key("rule", "class", "a class", Required, r#""gaming""#),
         key("rule.match", "app", "an application", Means("any"), r#""ssh""#),
@@ -76,6 +78,9 @@ pub const KEYS: &[Key] = {
         key("rule.match", "protocol", "a protocol", Means("any"), r#""udp""#),
         key("rule.match", "vlan", "a whole number from 0 to 4094", Means("any"), "100"),
         key("rule.match", "dscp", "a DSCP", Means("any"), r#""EF""#),
+        key("remark", "from", "a DSCP", Required, r#""CS1""#),
+        key("remark", "to", "a DSCP", Required, r#""LE""#),
+        key("remark", "direction", "`download`, `upload` or `both`", Is(r#""both""#), r#""upload""#),
         key("subscriber", "name", "a name", Required, r#""alice""#),
         key("subscriber", "addresses", "a list of prefixes", Required, r#"["192.0.2.10", "2001:db8:1::/48"]"#),
         key("subscriber", "mode", "`enforce` or `observe`", Is(r#""enforce""#), r#""observe""#),
@@ -128,6 +133,6 @@ mod tests {
 
     #[test]
     fn the_file_holds_tables() {
-        assert_eq!(names(""), ["wire", "cores", "api", "class", "rule", "subscriber"]);
+        assert_eq!(names(""), ["wire", "cores", "api", "class", "rule", "remark", "subscriber"]);
     }
 }

@@ -26,6 +26,8 @@ mod share;
 mod class;
 // Which frames belong to which class.
 mod rule;
+// What becomes of the marks with which frames come.
+mod mark;
 // Whose traffic it is, and what becomes of it.
 mod subscriber;
 // What all of it means to the datapath.
@@ -41,6 +43,7 @@ pub use cores::{Cores, Halves, Idle, halves_of};
 pub use error::{Errors, Problem};
 pub use ipnet::IpNet;
 pub use key::{Absent, KEYS, Key};
+pub use mark::{Directions, Remark};
 pub use rule::{Match, Rule};
 pub use share::{MIN_RATE, Percent, Share};
 pub use subscriber::Subscriber;
@@ -65,6 +68,8 @@ pub struct Config {
     pub classes: [ClassSpec; Class::OPERATORS.len()],
     /// The rules, in the order of the file: the first match wins.
     pub rules: Vec<Rule>,
+    /// The marks that leave as others, on every wire.
+    pub remarks: Vec<Remark>,
     /// The subscribers, in the order of the file.
     pub subscribers: Vec<Subscriber>,
     /// What is allowed but hardly meant; for whoever loads the policy to show.
@@ -80,6 +85,7 @@ impl Config {
             api: Api::default(),
             classes: ClassSpec::DEFAULTS,
             rules: Vec::new(),
+            remarks: Vec::new(),
             subscribers: Vec::new(),
             warnings: Vec::new(),
         }

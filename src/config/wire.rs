@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::share::rate;
-use super::word;
+use super::{Directions, word};
 use crate::qos::Overhead;
 use crate::units::{Nanos, Rate, Wanted};
 
@@ -28,6 +28,8 @@ pub struct Wire {
     pub on_failure: OnFailure,
     /// What the loss of one port's link means to the other port.
     pub link_loss: LinkLoss,
+    /// Where frames lose the mark with which they came, unless their class or a remark says otherwise.
+    pub wash: Directions,
 }
 
 impl Wire {
@@ -36,7 +38,8 @@ impl Wire {
         let queue = Nanos::from_millis(50);
         let (overhead, mode) = (Overhead::ETHERNET, Mode::Enforce);
         let (on_failure, link_loss) = (OnFailure::Open, LinkLoss::Ignore);
-        Wire { inside, outside, download: None, upload: None, overhead, mode, queue, on_failure, link_loss }
+        let wash = Directions::default();
+        Wire { inside, outside, download: None, upload: None, overhead, mode, queue, on_failure, link_loss, wash }
     }
 
     /// The wire's name in reports: its two interfaces.

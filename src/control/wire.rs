@@ -54,6 +54,8 @@ struct Open {
     ingress: Asker<IngressReport>,
     egress: Asker<EgressReport>,
     answers: (Option<Box<IngressReport>>, Option<Box<EgressReport>>),
+    /// A question has not been answered yet.
+    asked: bool,
 }
 
 /// A port's counts of the kernel's.
@@ -140,6 +142,7 @@ impl Wire {
             ingress: ingress_asker,
             egress: egress_asker,
             answers: (None, None),
+            asked: false,
         });
         Ok(Pair { ingress, egress })
     }
@@ -178,26 +181,25 @@ impl Wire {
         if let Some(open) = &mut self.open {
             open.ingress.ask();
             open.egress.ask();
+            open.asked = true;
         }
     }
 
-    /// Takes the answers that are there; true when both are, and the account is of now.
+    /// Takes the answers that are there; true when there is nothing left to wait for, and the account is of now.
     pub(super) fn has_answered(&mut self, span: Nanos) -> bool {
-        let Some(open) = &mut self.open else { return true };
+        let Some(open) = self.open.as_mut().filter(|open| open.asked) else { return true };
         let (ingress, egress) = &mut open.answers;
         *ingress = ingress.take().or_else(|| open.ingress.answer());
         *egress = egress.take().or_else(|| open.egress.answer());
-        let (Some(ingress), Some(egress)) = (ingress.take_if(|_| egress.is_some()), egress.take()) else {
-            return false;
-        };
-        self.times.add_ingress(&ingress);
-        self.times.add_egress(&egress);
-        self.account = self.completed(Account::of(&ingress, &egress, &self.times, span));
-        if let Some(open) = &mut self.open {
-            open.ingress.give_back(ingress);
-            open.egress.give_back(egress);
-        }
-        let bypassed = self.open.as_ref().is_some_and(Open::is_bypassed);
+        let (Some(into), Some(out)) = (&ingress, &egress) else { return false };
+        self.times.add_ingress(into);
+        self.times.add_egress(out);
+        let account = Account::of(into, out, &self.times, span);
+        ingress.take().into_iter().for_each(|report| open.ingress.give_back(report));
+        egress.take().into_iter().for_each(|report| open.egress.give_back(report));
+        open.asked = false;
+        let bypassed = open.is_bypassed();
+        self.account = self.completed(account);
         self.is_now(if bypassed { WireState::Bypassed } else { WireState::Forwarding });
         true
     }
@@ -205,7 +207,11 @@ impl Wire {
     /// Notes what the wire does now, and says so if it did something else before.
     pub(super) fn is_now(&mut self, state: WireState) {
         if self.account.state != state {
-            tracing::warn!("wire {}: {} (was {})", self.name(), state.name(), self.account.state.name());
+            let (name, was, is) = (self.name(), self.account.state.name(), state.name());
+            match state {
+                WireState::Stalled => tracing::warn!("wire {name}: {is} (was {was})"),
+                _ => tracing::info!("wire {name}: {is} (was {was})"),
+            }
             self.account.state = state;
         }
     }

@@ -1,5 +1,6 @@
 //! The verdict of a frame: cached with its flow, or made now.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::counters::IngressCounts;
@@ -8,7 +9,7 @@ use crate::classify::Verdict;
 use crate::flow::{Direction, FlowTable, Key, Place, Record};
 use crate::frame::{BURST, Burst, Side, Table};
 use crate::units::Nanos;
-use crate::wire::Packet;
+use crate::wire::{Packet, mark};
 
 /// The seed of the flow hash: fixed, so that a replay is the same every time.
 const FLOW_SEED: u64 = 0x7469_6465_6761_7465;
@@ -44,7 +45,8 @@ impl Judge {
         &mut self.flows
     }
 
-    /// Finds the verdict on each frame of a burst that came in at `side`, and notes class, leaf, band and flow hash in the frame's slot.
+    /// Finds the verdict on each frame of a burst that came in at `side`, notes class, leaf, band and flow hash in the frame's slot,
+    /// and marks the frame as its class is to be marked; one without an IP header has no mark.
     ///
     /// Three short loops come before the one that decides, so that the cache lines of all flows are on their way at once.
     #[inline]
@@ -101,6 +103,11 @@ impl Judge {
             flow.count(*direction, slot.wire_len);
             (slot.class, slot.flow_hash) = (verdict.class.slot(), (hash >> 32) as u32 ^ *direction as u32);
             (slot.leaf, slot.band) = policy.lane(verdict);
+            if let Some(marks) = &policy.marks
+                && !verdict.observed
+            {
+                seen.mark(marks.of(verdict.class.slot(), side, seen.dscp), table.bytes_mut(frame));
+            }
         }
         counts.flow_hits.add(hits);
     }
@@ -120,6 +127,8 @@ struct Seen {
     /// Whether the frame belongs to a flow; if not, all else means nothing.
     flow: bool,
     dscp: u8,
+    /// Where the IP header begins.
+    ip: Option<NonZeroU16>,
     hash: u64,
     /// Where the flow stands in the table, if it is there.
     place: Option<Place>,
@@ -127,7 +136,7 @@ struct Seen {
 
 impl Seen {
     const NOTHING: Seen =
-        Seen { key: Key::NONE, direction: Direction::Rising, flow: false, dscp: 0, hash: 0, place: None };
+        Seen { key: Key::NONE, direction: Direction::Rising, flow: false, dscp: 0, ip: None, hash: 0, place: None };
 
     #[inline]
     fn read(&mut self, frame: &[u8]) {
@@ -136,6 +145,17 @@ impl Seen {
         self.flow = key.is_some();
         if let Some((key, direction)) = key {
             (self.key, self.direction, self.dscp, self.hash) = (key, direction, packet.dscp(), key.hash(FLOW_SEED));
+            self.ip = packet.ip_offset();
+        }
+    }
+
+    /// Sets the mark of the frame that was read to `dscp`, if it's another.
+    #[inline]
+    fn mark(&self, dscp: u8, frame: &mut [u8]) {
+        if dscp != self.dscp
+            && let Some(ip) = self.ip
+        {
+            mark::set_dscp(frame, ip, dscp);
         }
     }
 }

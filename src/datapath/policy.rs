@@ -2,7 +2,7 @@
 
 use super::counters::CLASSES;
 use crate::classify::{Classifier, Verdict};
-use crate::qos::TreeSpec;
+use crate::qos::{Marks, TreeSpec};
 
 /// Everything that a worker needs to know, computed once by control.
 ///
@@ -22,6 +22,8 @@ pub struct Policy {
     pub observed: (u16, u8),
     /// The tree for what leaves by the inside port, and by the outside port.
     pub trees: [TreeSpec; 2],
+    /// The marks with which frames leave; `None` if as they came.
+    pub marks: Option<Marks<CLASSES>>,
 }
 
 impl Policy {

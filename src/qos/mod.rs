@@ -18,9 +18,12 @@ mod flows;
 mod link;
 // What a frame costs on a given kind of link.
 mod overhead;
+// With which mark a frame leaves.
+mod mark;
 
 pub use bucket::Bucket;
 pub use codel::Codel;
 pub use fair::Congested;
+pub use mark::{CODE_POINTS, Mark, Marks};
 pub use overhead::Overhead;
 pub use tree::{LeafSpec, OBSERVED, Refusal, Tree, TreeSpec};

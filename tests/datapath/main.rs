@@ -24,6 +24,8 @@ mod observe;
 mod conservation;
 // What is dropped by intent, and how it is told.
 mod drops;
+// With which marks frames leave.
+mod marking;
 // The policy, changed while flows are known.
 mod adoption;
 // What a pause of the worker makes stale.

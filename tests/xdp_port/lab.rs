@@ -37,10 +37,6 @@ pub(crate) fn in_lab(queues: u32, body: impl FnOnce() + Send) {
         // State files of our own: namespaces of tests that were killed leave theirs behind, and numbers come again.
         mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).expect("/run of our own");
         mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("/sys of our namespace");
-        // A new namespace has the firewall on bridges where the kernel has it built in.
-        for table in ["iptables", "ip6tables", "arptables"] {
-            let _ = fs::write(format!("/proc/sys/net/bridge/bridge-nf-call-{table}"), "0");
-        }
         let queues = format!("numrxqueues {queues} numtxqueues {queues}");
         for i in 0..2 {
             run("ip", &format!("link add port{i} {queues} type veth peer name peer{i} {queues}"));

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidegate::port::xdp::{Error, Wire, detach};
 
 use crate::below::links;
+use crate::firewall::firewalls;
 use crate::forwarder::small;
 use crate::lab::{in_lab, run};
 use crate::settings::{settings, state_file};
@@ -102,7 +103,7 @@ fn detach_undoes_whatever_a_killed_opening_left() {
     println!("seed: {seed}");
     let delays = (0..20u64).map(|i| Duration::from_micros(seed.wrapping_mul(2 * i + 1) / 7 % 5_000 + i * 4_000));
     in_lab(1, || {
-        let before = [settings("port0"), settings("port1")];
+        let (before, judged) = ([settings("port0"), settings("port1")], firewalls());
         for delay in delays {
             let mut child = holder();
             std::thread::sleep(delay);
@@ -110,6 +111,7 @@ fn detach_undoes_whatever_a_killed_opening_left() {
             child.wait().unwrap();
             detach(&[]).unwrap();
             assert_eq!([settings("port0"), settings("port1")], before, "killed after {delay:?}");
+            assert_eq!(firewalls(), judged, "killed after {delay:?}");
             assert!(run("ip", "link show type bridge").is_empty());
             assert!(!state_file("port0").exists() && !state_file("port1").exists());
         }

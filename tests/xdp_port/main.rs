@@ -14,6 +14,8 @@ mod settings;
 mod refusals;
 // The kernel bridge below.
 mod below;
+// The firewall on bridges, which is the network namespace's.
+mod firewall;
 // One process per port.
 mod locks;
 // Links that come and go.

@@ -206,10 +206,10 @@ fn what_an_earlier_version_left_is_taken_over_and_undone() {
         run("ip", "link set port1 promisc on");
         let before = [settings("port0"), settings("port1")];
         drop(Wire::open("port0", "port1", &small()).unwrap());
-        // What it wrote: no bridge, no ARP and IPv6, no channels.
+        // What it wrote: no bridge, no ARP and IPv6, no channels, no firewalls.
         for port in ["port0", "port1"] {
             let mut state: serde_json::Value = serde_json::from_slice(&fs::read(state_file(port)).unwrap()).unwrap();
-            let fields = ["bridge", "voice", "channels", "cut"];
+            let fields = ["bridge", "voice", "channels", "cut", "firewalls"];
             fields.iter().for_each(|field| drop(state.as_object_mut().unwrap().remove(*field).expect("a field")));
             fs::write(state_file(port), state.to_string()).unwrap();
             run("ip", &format!("link set {port} nomaster arp on"));

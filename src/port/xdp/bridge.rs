@@ -25,11 +25,25 @@ const NAME_MAX: usize = libc::IFNAMSIZ - 1;
 /// Group addresses 01:80:c2:00:00:00 to :0f that pass, one bit each: all but :01, whose frames (pause) end at every port.
 const GROUPS: u16 = 0xfffd;
 
+/// What the alias of a wire's bridge begins with.
+const ALIAS: &str = "tidegate: ";
+
 /// The name of the bridge of a wire with this inside port.
 pub(super) fn name_for(inside: &Link) -> String {
     let name = format!("tidegate{}", inside.index());
     // Indices of eight digits and more are rare, but allowed.
     if name.len() <= NAME_MAX { name } else { format!("tg{}", inside.index()) }
+}
+
+/// A bridge of this network namespace that isn't of a wire, if there is one.
+pub(super) fn of_others(rtnl: &mut Rtnl) -> io::Result<Option<String>> {
+    let ours = |link: &Facts| {
+        let named = ["tidegate", "tg"].into_iter().find_map(|stem| link.name.strip_prefix(stem)?.parse::<u32>().ok());
+        named.is_some() && link.alias.starts_with(ALIAS)
+    };
+    let links = rtnl.links()?.into_iter();
+    let stranger = links.filter(|link| link.kind == Some(InfoKind::Bridge)).find(|link| !ours(link));
+    Ok(stranger.map(|link| link.name))
 }
 
 /// Checks that nothing stands where the bridge is to be, or is already, and returns its index if it is there.
@@ -163,7 +177,7 @@ fn settle(rtnl: &mut Rtnl, bridge: &Facts, wire: &[Link; 2]) -> io::Result<()> {
         let info = vec![LinkInfo::Kind(InfoKind::Bridge), LinkInfo::Data(InfoData::Bridge(settings))];
         change(rtnl, bridge.index, info)?;
     }
-    let alias = format!("tidegate: {} - {}", wire[0].name(), wire[1].name());
+    let alias = format!("{ALIAS}{} - {}", wire[0].name(), wire[1].name());
     if bridge.alias != alias {
         set(rtnl, bridge.index, vec![LinkAttribute::IfAlias(alias)])?;
     }

@@ -86,13 +86,28 @@ pub enum Error {
         /// The route's destination.
         route: String,
     },
-    /// A firewall would judge frames on the bridge.
+    /// A firewall would judge frames on the bridge, and someone else may depend on that.
     #[error(
         "the firewall of this network namespace judges frames on bridges (br_netfilter, often loaded by Docker) and would \
-         cut the wire while no bridge of ours runs; switch that off: {cure}"
+         cut the wire while no bridge of ours runs; the bridge {bridge}, which is not ours, may depend on it. If it doesn't, \
+         switch that off: {cure}; otherwise give the wire a network namespace of its own"
     )]
     BridgeFirewall {
-        /// The command that does.
+        /// One bridge that isn't of a wire.
+        bridge: String,
+        /// The command that switches it off.
+        cure: String,
+    },
+    /// A firewall would judge frames on the bridge, and the kernel doesn't let us change that.
+    #[error(
+        "the firewall of this network namespace judges frames on bridges (br_netfilter, often loaded by Docker) and would \
+         cut the wire while no bridge of ours runs; it could not be switched off in /proc/sys: {source}. Mount that writable, \
+         as a container needs it, or switch the firewall off from where it is: {cure}"
+    )]
+    FirewallStays {
+        /// The kernel's answer.
+        source: io::Error,
+        /// The command that switches it off.
         cure: String,
     },
     /// Something that isn't a bridge has the bridge's name.
@@ -215,7 +230,7 @@ pub enum Error {
     /// The state file isn't one; it is left as it is.
     #[error(
         "state file {path} is not one of ours or is damaged ({reason}), so the previous settings of its interface are not \
-         known. Check them by hand (ethtool -k, ip -d link), then delete the file"
+         known. Check them by hand (ethtool -k, ip -d link, sysctl net.bridge), then delete the file"
     )]
     DamagedState {
         /// The file.

@@ -1,6 +1,5 @@
-//! Whether an interface can be a port: nothing else may use it, and nothing may come between it and the other port.
+//! Whether an interface can be a port: nothing else may use it.
 
-use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::diagnosis::Error;
@@ -51,25 +50,6 @@ fn written(address: &Address) -> String {
     format!("{}/{}", address.address, address.prefix)
 }
 
-/// What has the firewall of IP look at frames that cross a bridge (net.bridge, with br_netfilter).
-const FIREWALLS: [&str; 3] = ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-call-arptables"];
-
-/// Refuses a network namespace whose firewall would judge the frames on the bridge: Docker's drops what it doesn't know.
-pub(super) fn check_firewalls() -> Result<(), Error> {
-    let read = |name: &str| fs::read_to_string(format!("/proc/sys/net/bridge/{name}")).ok();
-    match firewalls(read) {
-        names if names.is_empty() => Ok(()),
-        names => {
-            Err(Error::BridgeFirewall { cure: format!("sysctl -w net.bridge.{}=0", names.join("=0 net.bridge.")) })
-        }
-    }
-}
-
-/// The settings that are on; one that can't be read doesn't exist, because br_netfilter is not there.
-fn firewalls(read: impl Fn(&str) -> Option<String>) -> Vec<&'static str> {
-    FIREWALLS.into_iter().filter(|name| read(name).is_some_and(|value| value.trim() != "0")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,14 +61,5 @@ mod tests {
         assert!(of_kernel(&at("fe80::21b:21ff:feaa:bbcc"), &hardware));
         assert!(!of_kernel(&at("fe80::1"), &hardware) && !of_kernel(&at("192.0.2.1"), &hardware));
         assert!(of_kernel(&Address { made_for_link: true, ..at("fe80::1") }, &hardware));
-    }
-
-    #[test]
-    fn a_firewall_on_bridges_is_noticed_where_it_exists() {
-        assert!(firewalls(|_| None).is_empty());
-        assert!(firewalls(|_| Some("0\n".to_owned())).is_empty());
-        assert_eq!(firewalls(|_| Some("1\n".to_owned())), FIREWALLS);
-        let only_ip = |name: &str| Some(if name.ends_with("-iptables") { "1\n" } else { "0\n" }.to_owned());
-        assert_eq!(firewalls(only_ip), ["bridge-nf-call-iptables"]);
     }
 }

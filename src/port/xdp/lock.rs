@@ -60,6 +60,15 @@ impl Drop for Lock {
     }
 }
 
+/// Waits until no other opening and no other undoing reads or writes what belongs to all wires of a network namespace, and
+/// keeps them waiting until it is dropped. Those take milliseconds.
+pub(super) fn turn(directory: &Path) -> io::Result<File> {
+    // The directory itself: no file to leave behind.
+    let file = File::open(directory)?;
+    rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
+    Ok(file)
+}
+
 /// Whether the path still leads to the open file.
 fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::metadata(path)) {

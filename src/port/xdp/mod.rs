@@ -14,6 +14,8 @@ mod link;
 mod rtnl;
 // Whether an interface can be a port.
 mod fitness;
+// The firewall of IP on bridges, while a wire is in the namespace.
+mod firewall;
 // What an interface says of its own accord, and how it is kept from it.
 mod quiet;
 // The kernel bridge below the ports.

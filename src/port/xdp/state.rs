@@ -9,8 +9,9 @@ use std::{env, fmt, fs, io};
 use serde::{Deserialize, Serialize};
 
 use super::diagnosis::Error;
+use super::firewall::Firewalls;
 use super::link::{Channels, Link};
-use super::lock::Lock;
+use super::lock::{self, Lock};
 use super::program::Attached;
 use super::quiet::Voice;
 use super::rtnl::Rtnl;
@@ -45,6 +46,9 @@ pub(super) struct State {
     /// It was brought down to carry the loss of the other port's link.
     #[serde(default)]
     cut: bool,
+    /// The firewalls on bridges before the first wire in the network namespace; the last state file there brings them back.
+    #[serde(default)]
+    firewalls: Firewalls,
 }
 
 impl State {
@@ -83,10 +87,24 @@ impl State {
             voice: None,
             channels: None,
             cut: false,
+            firewalls: Firewalls::default(),
         })
     }
 
-    /// Adds what is about to be changed and isn't written down yet.
+    /// Adds the firewalls that aren't written down yet: as another wire found them, which has switched them off since.
+    fn complete_firewalls(&mut self, link: &Link) -> Result<(), Error> {
+        let now = Firewalls::now();
+        if self.firewalls.cover(&now) {
+            return Ok(());
+        }
+        for other in others(link.name())? {
+            self.firewalls.complete(other?.firewalls);
+        }
+        self.firewalls.complete(now);
+        Ok(())
+    }
+
+    /// Adds what else is about to be changed and isn't written down yet.
     fn complete(&mut self, link: &Link, rtnl: &mut Rtnl, bridge: &str) -> io::Result<()> {
         self.bridge.get_or_insert_with(|| bridge.to_owned());
         if self.voice.is_none() {
@@ -118,6 +136,8 @@ impl Recorded {
             None => State::read_from(link).map_err(refused)?,
         };
         state.complete(link, rtnl, bridge).map_err(refused)?;
+        let _turn = turn()?;
+        state.complete_firewalls(link)?;
         if earlier.as_ref() != Some(&state) {
             write(&path, &state).map_err(|source| Error::StateFile { path, source })?;
         }
@@ -178,6 +198,8 @@ pub struct Undone {
     pub channels: Option<u32>,
     /// The interface was brought up after it had been brought down to carry a loss of link.
     pub up: bool,
+    /// The firewalls on bridges that were switched on again, with the last port in the network namespace.
+    pub firewalls: Vec<String>,
 }
 
 impl fmt::Display for Undone {
@@ -193,6 +215,7 @@ impl fmt::Display for Undone {
         say(!self.features.is_empty(), &format!("offloads on again: {}", self.features.join(", ")));
         say(self.channels.is_some(), &format!("{} receive channels again", self.channels.unwrap_or_default()));
         say(self.up, "up again");
+        say(!self.firewalls.is_empty(), &format!("firewall on bridges again: {}", self.firewalls.join(", ")));
         if done.is_empty() {
             done.push("nothing to undo".to_owned());
         }
@@ -250,6 +273,14 @@ fn undo(interface: &str) -> Result<Undone, Error> {
         let refused = |error| Error::refused("removing the bridge", bridge, error);
         bridge::remove_if_empty(&mut Rtnl::open().map_err(refused)?, bridge)?;
     }
+    // Until the file is gone: another wire either finds it, or the firewalls as they were.
+    let _turn = state.as_ref().map(|_| turn()).transpose()?;
+    if let Some(state) = state.as_ref().filter(|state| state.is_here())
+        && others(interface)?.next().is_none()
+    {
+        let refused = |error| Error::refused("restoring the firewall on bridges", interface, error);
+        undone.firewalls = state.firewalls.restore().map_err(refused)?;
+    }
     if state.is_some() {
         fs::remove_file(&path).map_err(|source| Error::StateFile { path, source })?;
     }
@@ -294,6 +325,21 @@ pub(super) fn recorded() -> Result<Vec<String>, Error> {
         .collect();
     interfaces.sort_unstable();
     Ok(interfaces)
+}
+
+/// What is written down of the other ports in this network namespace; a damaged file is an error among them.
+fn others(interface: &str) -> Result<impl Iterator<Item = Result<State, Error>>, Error> {
+    let others = recorded()?.into_iter().filter(move |other| other != interface);
+    Ok(others.filter_map(|other| {
+        let state = path_of(&other).and_then(|path| read(&path));
+        state.map(|state| state.filter(State::is_here)).transpose()
+    }))
+}
+
+/// This process's turn with what belongs to all wires of a network namespace.
+fn turn() -> Result<fs::File, Error> {
+    let path = directory();
+    lock::turn(&path).map_err(|source| Error::StateFile { path, source })
 }
 
 fn directory() -> PathBuf {
@@ -374,6 +420,7 @@ mod tests {
             voice: None,
             channels: Some(Channels { rx: 16, tx: 16, other: 0, combined: 0 }),
             cut: true,
+            firewalls: serde_json::from_str(r#"{"bridge-nf-call-iptables":true}"#).unwrap(),
         };
         write(&path, &state).unwrap();
         assert_eq!(read(&path).unwrap(), Some(state));
@@ -388,5 +435,6 @@ mod tests {
         fs::write(&path, earlier).unwrap();
         let state = read(&path).unwrap().unwrap();
         assert!(state.promiscuous && state.bridge.is_none() && state.voice.is_none() && !state.cut);
+        assert_eq!(state.firewalls, Firewalls::default());
     }
 }

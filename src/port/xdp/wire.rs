@@ -7,6 +7,7 @@ use std::{fmt, io};
 use super::beat::QUEUES_MAX;
 use super::bridge;
 use super::diagnosis::{self, Error};
+use super::firewall;
 use super::fitness;
 use super::link::Link;
 use super::lock::Lock;
@@ -105,13 +106,14 @@ impl Wire {
     ///
     /// From here on every frame that either receives comes to its [`XdpRx`], and crosses the kernel bridge below while no
     /// program of ours takes it. Both are made promiscuous, lose the offloads that alter frames and say nothing of their
-    /// own; a state file keeps what was set before. If this fails, whatever it changed is undone.
+    /// own, and the namespace's firewall no longer judges frames on bridges; a state file keeps what was set before. If this
+    /// fails, whatever it changed is undone.
     ///
     /// # Errors
     ///
     /// If an interface is missing, down, in use, has addresses, routes or another master, or has an MTU too large for a
-    /// chunk; if a privilege is missing; if the options don't fit; if a state file is damaged; if a firewall would judge
-    /// bridged frames; or if no mode is possible.
+    /// chunk; if a privilege is missing; if the options don't fit; if a state file is damaged; if a firewall
+    /// judges bridged frames and another bridge may depend on that; or if no mode is possible.
     pub fn open(inside: &str, outside: &str, options: &Options) -> Result<Wire, Error> {
         let mut plan = Plan::new(inside, outside, options)?;
         for link in &plan.links {
@@ -166,7 +168,7 @@ impl Plan<'_> {
         for link in &links {
             fitness::check(&mut rtnl, link, present)?;
         }
-        fitness::check_firewalls()?;
+        firewall::check(&mut rtnl)?;
         Ok(Plan { links, locks, rtnl, bridge, mtu, queues, frames, options })
     }
 
@@ -174,6 +176,7 @@ impl Plan<'_> {
     fn prepare(&mut self) -> Result<[Recorded; 2], Error> {
         let Plan { links, rtnl, bridge, .. } = self;
         let recorded = [Recorded::new(&links[0], rtnl, bridge)?, Recorded::new(&links[1], rtnl, bridge)?];
+        firewall::switch_off()?;
         for link in links.iter() {
             prepare(link, rtnl)?;
         }
