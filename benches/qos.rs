@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group};
 use tidegate::frame::{BURST, Frame, Table};
-use tidegate::qos::{Bucket, LeafSpec, Overhead, Tree, TreeSpec};
+use tidegate::qos::{Bucket, Codel, Congested, LeafSpec, Overhead, Tree, TreeSpec};
 use tidegate::units::{Nanos, Rate};
 
 const LEAVES: u16 = 7;
@@ -37,6 +37,7 @@ fn tree(link: Option<Rate>) -> Tree {
         quantum: 1_538,
         limit: 1 << 20,
         band: (n / 2) as u8,
+        codel: Some(Codel::default()),
     };
     let spec = TreeSpec {
         link,
@@ -49,19 +50,44 @@ fn tree(link: Option<Rate>) -> Tree {
     Tree::new(&spec, Nanos::ZERO)
 }
 
-/// Frames of 60 bytes, the leaves in turn.
+/// Takes what CoDel drops, to be queued again.
+struct Dropped<'a>(&'a mut Vec<Frame>);
+
+impl Congested for Dropped<'_> {
+    fn mark(&mut self, _: &mut Frame) -> bool {
+        false
+    }
+
+    fn drop(&mut self, frame: Frame) {
+        self.0.push(frame);
+    }
+}
+
+/// Frames of 60 bytes, the leaves in turn; every frame has a flow of its own.
 fn frames(count: u32) -> (Table, Vec<Frame>) {
     let (table, mut frames) = Table::heap(count, 64);
     for frame in &mut frames {
         table.write(frame, &[0; 60], 60);
-        table.slot_mut(frame).leaf = frame.index() as u16 % LEAVES;
+        let index = frame.index();
+        let slot = table.slot_mut(frame);
+        (slot.leaf, slot.flow_hash) = (index as u16 % LEAVES, index + 1);
     }
     (table, frames)
 }
 
-/// Puts all `frames` into the tree; nothing is refused.
-fn enqueue(tree: &mut Tree, table: &Table, frames: &mut Vec<Frame>) {
-    frames.drain(..).for_each(|frame| tree.enqueue(table, frame, |_, why| panic!("{why:?}")));
+/// Puts all `frames` into the tree, which came at `now`; nothing is refused.
+fn enqueue(tree: &mut Tree, table: &Table, frames: &mut Vec<Frame>, now: Nanos) {
+    for mut frame in frames.drain(..) {
+        table.slot_mut(&mut frame).arrived = now;
+        tree.enqueue(table, frame, |_, why| panic!("{why:?}"));
+    }
+}
+
+/// Takes into `frames` all that the tree lets go at `now`.
+fn dequeue(tree: &mut Tree, table: &Table, frames: &mut Vec<Frame>, now: Nanos) {
+    while let Some(frame) = tree.dequeue(table, black_box(now), &mut Dropped(frames)) {
+        frames.push(frame);
+    }
 }
 
 /// A burst goes in and comes out again: through a link without a rate, and through one that never holds it.
@@ -74,8 +100,8 @@ fn passing(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 now += Nanos(4 * FRAME_TIME.0 * BURST as u64);
-                enqueue(&mut tree, &table, &mut burst);
-                burst.extend(std::iter::from_fn(|| tree.dequeue(&table, black_box(now))));
+                enqueue(&mut tree, &table, &mut burst, now);
+                dequeue(&mut tree, &table, &mut burst, now);
             });
         });
         assert_eq!(burst.len(), BURST, "nothing is held");
@@ -87,15 +113,15 @@ fn passing(c: &mut Criterion) {
 fn backlogged(c: &mut Criterion) {
     let (table, mut waiting) = frames(LEAVES as u32 * 256);
     let (mut tree, mut now) = (tree(Some(LINK)), Nanos::ZERO);
-    enqueue(&mut tree, &table, &mut waiting);
+    enqueue(&mut tree, &table, &mut waiting, now);
     let mut group = c.benchmark_group("qos/tree");
     group.throughput(Throughput::Elements(BURST as u64));
     group.bench_function("backlogged", |b| {
         b.iter(|| {
             now += Nanos(FRAME_TIME.0 * BURST as u64);
-            waiting.extend(std::iter::from_fn(|| tree.dequeue(&table, black_box(now))));
+            dequeue(&mut tree, &table, &mut waiting, now);
             assert!(!waiting.is_empty(), "the link is never idle");
-            enqueue(&mut tree, &table, &mut waiting);
+            enqueue(&mut tree, &table, &mut waiting, now);
         });
     });
     group.finish();

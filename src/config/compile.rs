@@ -5,7 +5,7 @@ use crate::classify::{self, Apps, Class, Classifier, Prefix, Rules, Subscribers}
 use crate::datapath::Policy;
 use crate::datapath::counters::CLASSES;
 use crate::datapath::police::Policing;
-use crate::qos::{CODE_POINTS, LeafSpec, Mark, Marks, OBSERVED, TreeSpec, bucket};
+use crate::qos::{CODE_POINTS, Codel, LeafSpec, Mark, Marks, OBSERVED, TreeSpec, bucket};
 use crate::units::{Nanos, Rate};
 
 /// The bytes of a full frame on Ethernet: what one turn is worth among equals of weight 1.
@@ -97,6 +97,7 @@ fn observing() -> TreeSpec {
         quantum: FULL_FRAME,
         limit: u64::MAX,
         band: 0,
+        codel: None,
     };
     TreeSpec { leaves: vec![leaf], max_frames: QUEUED_FRAMES, max_bytes: u64::MAX, ..TreeSpec::default() }
 }
@@ -124,6 +125,8 @@ fn leaf(spec: &ClassSpec, link: Option<Rate>, queue: Nanos) -> LeafSpec {
         quantum: spec.weight * FULL_FRAME,
         limit: fastest.map_or(QUEUED_BYTES, |rate| rate.bytes_in(queue).clamp(LEAF_BYTES_MIN, QUEUED_BYTES)),
         band: spec.class.band(),
+        // What keeps the network alive waits for as long as it takes.
+        codel: (spec.class != Class::Control).then(|| fastest.map_or(Codel::default(), Codel::for_rate)),
     }
 }
 
@@ -320,6 +323,15 @@ mod tests {
         let leaves = leaves("", "[[class]]\nname = 'video'\nweight = 100");
         let full_frames = leaves.iter().map(|leaf| leaf.quantum / FULL_FRAME).collect::<Vec<_>>();
         assert_eq!(full_frames, [1, 1, 1, 100, 1, 1, 1]);
+    }
+
+    #[test]
+    fn every_class_but_control_has_its_flows_kept_short_at_the_rate_that_it_can_get() {
+        let leaves = leaves("download = '1mbit'", "[[class]]\nname = 'voice'\nceiling = '50%'");
+        assert_eq!(of(&leaves, Class::Control).codel, None);
+        assert_eq!(of(&leaves, Class::Voice).codel, Some(Codel::for_rate(Rate(500_000))));
+        assert_eq!(of(&leaves, Class::Web).codel, Some(Codel::for_rate(Rate(1_000_000))));
+        assert_eq!(of(&self::leaves("", ""), Class::Web).codel, Some(Codel::default()));
     }
 
     #[test]

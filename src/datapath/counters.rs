@@ -166,6 +166,8 @@ pub struct EgressCounts {
     pub popped: PerClass<Traffic>,
     /// Frames handed to the ports.
     pub submitted: PerClass<Traffic>,
+    /// Of the frames popped, those that were told of congestion by a mark.
+    pub marked: PerClass<Count>,
     /// Frames that the ports are done with.
     pub completed: Count,
     /// Frames handed to a port that never began to be sent: taken back after a stall, or gone with the port.

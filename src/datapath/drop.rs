@@ -6,9 +6,9 @@
 pub enum DropReason {
     /// The priority ring to the egress half was full: egress can't keep up.
     RingFull = 0,
-    /// The class's queue held as many bytes as it may; the oldest frame went.
+    /// The class's queue held as many bytes as it may; the oldest frame of its fattest flow went.
     LeafFull = 1,
-    /// All queues of a direction together held as much as they may; the oldest frame of one above its share went, or
+    /// All queues of a direction together held as much as they may; the oldest frame of the fattest flow of one above its share went, or
     /// of what is only observed where there was no other.
     OverBudget = 2,
     /// The frame is longer than the port by which it should leave can carry.
@@ -17,19 +17,22 @@ pub enum DropReason {
     Stopped = 4,
     /// The frame was held while the worker stalled, and newer ones may have gone past it.
     StaleAfterStall = 5,
+    /// The frame's flow had stood in its queue for too long, and could not be told by a mark.
+    Aqm = 6,
     /// Its meter found the frame beyond its profile, and the policer drops that.
-    Policed = 6,
+    Policed = 7,
 }
 
 impl DropReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [DropReason; 7] = [
+    pub const ALL: [DropReason; 8] = [
         DropReason::RingFull,
         DropReason::LeafFull,
         DropReason::OverBudget,
         DropReason::TooLong,
         DropReason::Stopped,
         DropReason::StaleAfterStall,
+        DropReason::Aqm,
         DropReason::Policed,
     ];
 
@@ -42,6 +45,7 @@ impl DropReason {
             DropReason::TooLong => "too_long",
             DropReason::Stopped => "stopped",
             DropReason::StaleAfterStall => "stale_after_stall",
+            DropReason::Aqm => "aqm",
             DropReason::Policed => "policed",
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::bands::{BANDS, BandReceiver};
+use super::congestion::Signals;
 use super::counters::EgressCounts;
 use super::drop::DropReason;
 use super::policy::Policy;
@@ -241,7 +242,8 @@ impl<T: Tx> Egress<T> {
 
     /// Hands the port what the tree lets go and the port has room for.
     fn send(&mut self, side: Side, now: Nanos, clock: &impl Clock) -> usize {
-        let Egress { table, ways_out, counts, sojourn, watch, .. } = self;
+        let Egress { table, returns, ways_out, counts, sojourn, watch, .. } = self;
+        let mut signals = Signals { table, counts, returns };
         let way = &mut ways_out[side as usize];
         if way.gone {
             return 0;
@@ -253,7 +255,7 @@ impl<T: Tx> Egress<T> {
             let mut burst = Burst::new();
             let mut measured = 0u32;
             while burst.len() < room {
-                let Some(frame) = way.tree.dequeue(table, now) else { break };
+                let Some(frame) = way.tree.dequeue(table, now, &mut signals) else { break };
                 let slot = table.slot(&frame);
                 counts.submitted[slot.side as usize][usize::from(slot.class)].add(1, u64::from(slot.wire_len));
                 if measured & (1 << slot.class) == 0 {

@@ -25,6 +25,8 @@ pub mod judge;
 pub mod ingress;
 // Ring to port.
 pub mod egress;
+// What becomes of a frame that has stood for too long.
+mod congestion;
 // The end of a wire.
 pub mod drain;
 // A thread that turns the halves.

@@ -86,7 +86,7 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{LeafSpec, OBSERVED, Overhead, Refusal, Tree, TreeSpec};
+    use super::super::{Congested, LeafSpec, OBSERVED, Overhead, Refusal, Tree, TreeSpec};
     use super::*;
     use crate::frame::{Frame, Table};
 
@@ -94,6 +94,19 @@ mod tests {
 
     /// What a full frame costs on Ethernet.
     const FULL: u64 = 1_538;
+
+    /// No leaf has a law by which a frame goes early.
+    struct Calm;
+
+    impl Congested for Calm {
+        fn mark(&mut self, _: &mut Frame) -> bool {
+            unreachable!("nothing is marked")
+        }
+
+        fn drop(&mut self, frame: Frame) {
+            unreachable!("{frame:?} goes early")
+        }
+    }
 
     /// A control leaf with a ceiling of a tenth, and one that may have everything.
     fn spec(link: Option<Rate>) -> TreeSpec {
@@ -105,6 +118,7 @@ mod tests {
             quantum: 1_538,
             limit: 30_000,
             band: priority,
+            codel: None,
         };
         let leaves = vec![leaf(0, Some(Rate(10_000_000))), leaf(3, None)];
         TreeSpec { link, burst: 12_500, overhead: Overhead::ETHERNET, leaves, max_frames: 100, max_bytes: 150_000 }
@@ -140,7 +154,7 @@ mod tests {
 
         /// The leaf of the frame that leaves next at `now`, if one does.
         fn leave(&mut self, now: Nanos) -> Option<u16> {
-            let frame = self.tree.dequeue(&self.table, now)?;
+            let frame = self.tree.dequeue(&self.table, now, &mut Calm)?;
             let leaf = self.table.slot(&frame).leaf;
             self.free.push(frame);
             Some(leaf)

@@ -10,6 +10,12 @@ pub mod meter;
 pub mod tree;
 // One class's queue and its claims on the link.
 mod leaf;
+// When a queue that stands must lose a frame: CoDel.
+pub mod codel;
+// A leaf's queue by flow: FQ-CoDel.
+pub mod fair;
+// The flow queues of a tree: one pool that all leaves draw from.
+mod flows;
 // The bucket of a link, and what goes past the leaves that share it.
 mod link;
 // What a frame costs on a given kind of link.
@@ -18,6 +24,8 @@ mod overhead;
 mod mark;
 
 pub use bucket::Bucket;
+pub use codel::Codel;
+pub use fair::Congested;
 pub use mark::{CODE_POINTS, Mark, Marks};
 pub use meter::{Colour, Meter, MeterSpec, Profile};
 pub use overhead::Overhead;

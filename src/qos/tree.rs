@@ -10,9 +10,10 @@
 //! Beside the leaves stands one queue that nothing here holds ([`OBSERVED`]): its frames go after those of the first
 //! priority and before all others, whatever the link's bucket says, and the link pays for them.
 
-use super::Overhead;
-use super::leaf::Leaf;
+use super::flows::Flows;
+use super::leaf::{Leaf, Queue};
 use super::link::Link;
+use super::{Codel, Congested, Overhead};
 use crate::frame::{Fifo, Frame, Table};
 use crate::units::{Nanos, Rate};
 
@@ -56,14 +57,16 @@ pub struct LeafSpec {
     pub limit: u64,
     /// The band whose frames it holds.
     pub band: u8,
+    /// The law by which each flow's queue is kept short; `None` is one queue for all flows, in which nothing waits too long.
+    pub codel: Option<Codel>,
 }
 
 /// Why a tree gave up a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The leaf held as many bytes as it may; its oldest frame went.
+    /// The leaf held as many bytes as it may; the oldest frame of its fattest flow went.
     LeafFull,
-    /// The tree held as much as it may; the oldest frame went of a leaf that held more than its share, or of those only observed
+    /// The tree held as much as it may; the oldest frame went of the fattest flow of a leaf that held more than its share, or of those only observed
     /// where there was no other.
     OverBudget,
 }
@@ -74,6 +77,8 @@ pub struct Tree {
     link: Option<Link>,
     overhead: Overhead,
     leaves: Vec<Leaf>,
+    /// The queues of all leaves' flows.
+    flows: Flows,
     /// Frames that go past the leaves.
     observed: Fifo,
     /// Leaves of equal priority, highest priority first.
@@ -123,10 +128,12 @@ impl Tree {
             let members: u32 = spec.leaves.iter().enumerate().filter(of_group).map(|(i, _)| 1 << i).sum();
             Group { members, turn: members.trailing_zeros() as u8 }
         });
+        let by_flow = spec.leaves.iter().any(|leaf| leaf.codel.is_some());
         Tree {
             link: spec.link.map(|rate| Link::new(rate, spec.burst, now)),
             overhead: spec.overhead,
             leaves: spec.leaves.iter().map(|leaf| Leaf::new(leaf, now)).collect(),
+            flows: Flows::new(if by_flow { spec.max_frames } else { 0 }),
             observed: Fifo::new(),
             groups: groups.collect(),
             backlog: 0,
@@ -176,22 +183,23 @@ impl Tree {
             self.observed.push(table, frame);
         } else {
             let index = usize::from(leaf).min(self.leaves.len() - 1);
-            self.leaves[index].queue.push(table, frame);
+            self.push(table, index, frame);
             self.backlog |= 1 << index;
             // A long frame may take the place of many short ones.
             while self.leaves[index].is_full() {
-                self.take(table, index).into_iter().for_each(|frame| refused(frame, Refusal::LeafFull));
+                self.evict(table, index).into_iter().for_each(|frame| refused(frame, Refusal::LeafFull));
             }
         }
         while self.is_over_budget() && self.frames > 1 {
-            let oldest = if self.backlog == 0 { self.take_observed(table) } else { self.take(table, self.fattest()) };
+            let oldest = if self.backlog == 0 { self.take_observed(table) } else { self.evict(table, self.fattest()) };
             oldest.into_iter().for_each(|frame| refused(frame, Refusal::OverBudget));
         }
     }
 
-    /// Takes the frame whose turn it is, if the link and some leaf allow one at `now`.
+    /// Takes the frame whose turn it is, if the link and some leaf allow one at `now`; what has stood in its leaf for too long
+    /// is given to `congested` on the way.
     #[inline]
-    pub fn dequeue(&mut self, table: &Table, now: Nanos) -> Option<Frame> {
+    pub fn dequeue(&mut self, table: &Table, now: Nanos, congested: &mut impl Congested) -> Option<Frame> {
         if self.frames == 0 {
             return None;
         }
@@ -199,18 +207,25 @@ impl Tree {
         if !self.observed.is_empty() {
             let first = if is_open { self.choose(self.backlog & self.groups[0].members, now) } else { None };
             return match first {
-                Some((index, promised)) => self.send(table, index, promised),
+                Some((index, promised)) => self.send(table, index, promised, now, congested),
                 None => self.send_observed(table),
             };
         }
         let (index, promised) = if is_open { self.choose(self.backlog, now)? } else { return None };
-        self.send(table, index, promised)
+        self.send(table, index, promised, now, congested)
     }
 
-    /// Takes the oldest frame of a leaf and charges whoever has to pay for it.
+    /// Takes the next frame of a leaf and charges whoever has to pay for it.
     #[inline]
-    fn send(&mut self, table: &Table, index: usize, promised: bool) -> Option<Frame> {
-        let frame = self.take(table, index)?;
+    fn send(
+        &mut self,
+        table: &Table,
+        index: usize,
+        promised: bool,
+        now: Nanos,
+        congested: &mut impl Congested,
+    ) -> Option<Frame> {
+        let frame = self.take(index, |queue, flows| queue.dequeue(flows, table, now, congested))?;
         let cost = self.overhead.cost(table.slot(&frame).wire_len);
         let leaf = &mut self.leaves[index];
         leaf.deficit = if leaf.queue.is_empty() { 0 } else { leaf.deficit - i64::from(cost) };
@@ -253,7 +268,7 @@ impl Tree {
         if self.backlog == 0 {
             return self.take_observed(table);
         }
-        self.take(table, self.backlog.trailing_zeros() as usize)
+        self.take(self.backlog.trailing_zeros() as usize, |queue, flows| queue.take_any(flows, table))
     }
 
     /// The leaf whose turn it is among those of `backlog`, which hold frames, and whether the frame counts against its guarantee.
@@ -293,16 +308,43 @@ impl Tree {
         Some(group.next_turn(candidates, &mut self.leaves))
     }
 
+    /// Puts `frame`, which is counted, into a leaf.
     #[inline]
-    fn take(&mut self, table: &Table, index: usize) -> Option<Frame> {
-        let leaf = &mut self.leaves[index];
-        let frame = leaf.queue.pop(table)?;
-        self.frames -= 1;
-        self.bytes -= u64::from(table.slot(&frame).wire_len);
-        if leaf.queue.is_empty() {
+    fn push(&mut self, table: &Table, index: usize, frame: Frame) {
+        if self.flows.is_exhausted() {
+            self.forget_a_flow();
+        }
+        self.leaves[index].queue.push(&mut self.flows, table, index as u16, frame);
+    }
+
+    /// Makes a queue free that is only remembered, if any is.
+    #[cold]
+    fn forget_a_flow(&mut self) {
+        if let Some((index, leaf)) = self.flows.forgettable()
+            && let Queue::Fair(fair) = &mut self.leaves[usize::from(leaf)].queue
+        {
+            fair.forget(&mut self.flows, index);
+        }
+    }
+
+    /// Takes the frame of a leaf that makes room for others.
+    #[inline]
+    fn evict(&mut self, table: &Table, index: usize) -> Option<Frame> {
+        self.take(index, |queue, flows| queue.evict(flows, table))
+    }
+
+    /// Takes a frame out of a leaf by `how`, and counts it with all others that went on the way.
+    #[inline]
+    fn take(&mut self, index: usize, how: impl FnOnce(&mut Queue, &mut Flows) -> Option<Frame>) -> Option<Frame> {
+        let queue = &mut self.leaves[index].queue;
+        let (frames, bytes) = (queue.frames(), queue.bytes());
+        let frame = how(queue, &mut self.flows);
+        self.frames -= frames - queue.frames();
+        self.bytes -= bytes - queue.bytes();
+        if queue.is_empty() {
             self.backlog &= !(1 << index);
         }
-        Some(frame)
+        frame
     }
 
     #[inline]
@@ -408,6 +450,20 @@ mod tests {
             quantum: 1_538,
             limit: 150_000,
             band: priority,
+            codel: None,
+        }
+    }
+
+    /// No leaf has a law by which a frame goes early.
+    struct Calm;
+
+    impl Congested for Calm {
+        fn mark(&mut self, _: &mut Frame) -> bool {
+            unreachable!("nothing is marked")
+        }
+
+        fn drop(&mut self, frame: Frame) {
+            unreachable!("{frame:?} goes early")
         }
     }
 
@@ -437,7 +493,7 @@ mod tests {
         }
         let mut now = Nanos::ZERO;
         while now < Nanos(10_000_000_000) {
-            while let Some(frame) = tree.dequeue(&table, now) {
+            while let Some(frame) = tree.dequeue(&table, now, &mut Calm) {
                 bytes[usize::from(table.slot(&frame).leaf)] += 1_538;
                 tree.enqueue(&table, frame, |_, why| panic!("{why:?}"));
             }
@@ -540,7 +596,7 @@ mod tests {
         }
         assert_eq!(tree.next_departure(), Some(Nanos::ZERO));
         let order: Vec<u32> =
-            std::iter::from_fn(|| tree.dequeue(&table, Nanos::ZERO)).map(|frame| frame.index()).collect();
+            std::iter::from_fn(|| tree.dequeue(&table, Nanos::ZERO, &mut Calm)).map(|frame| frame.index()).collect();
         assert_eq!(order, [1, 3, 0, 2]);
         assert_eq!(tree.next_departure(), None);
     }
@@ -571,7 +627,7 @@ mod tests {
                 tree.enqueue(&table, frame, |frame, _| back.push(frame));
                 refused += back.len();
                 free.append(&mut back);
-                while let Some(frame) = tree.dequeue(&table, now) {
+                while let Some(frame) = tree.dequeue(&table, now, &mut Calm) {
                     let slot = table.slot(&frame);
                     let last = &mut last_out[usize::from(slot.leaf)];
                     prop_assert!(last.is_none_or(|last| last < slot.flow_hash));

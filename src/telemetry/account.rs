@@ -173,6 +173,8 @@ pub struct ClassAccount {
     /// Frames dropped, by reason; reasons that did not occur are left out of what is shown.
     #[serde(serialize_with = "those_that_occurred")]
     pub dropped: Vec<(&'static str, u64)>,
+    /// Frames told of congestion by a mark (ECN).
+    pub marked_frames: u64,
     /// Half of the class's frames (both directions) left within this many microseconds; `null` if none was measured.
     pub sojourn_p50_us: Option<f64>,
     /// 99 % of the class's frames (both directions) left within this many microseconds.
@@ -332,6 +334,7 @@ fn class_account(
         queued_frames: queued.frames,
         queued_bytes: queued.bytes,
         dropped: dropped.collect(),
+        marked_frames: egress.counts.marked[side as usize][slot].read(),
         sojourn_p50_us: quantile(0.5),
         sojourn_p99_us: quantile(0.99),
     }
@@ -342,8 +345,8 @@ impl fmt::Display for Account {
         let balance = &self.balance;
         writeln!(
             f,
-            "{:<11}{:>6}{:>14}{:>16}{:>11}{:>11}{:>11}  dropped",
-            "class", "", "frames", "bytes", "Mbit/s", "p50 us", "p99 us"
+            "{:<11}{:>6}{:>14}{:>16}{:>11}{:>11}{:>11}{:>9}  dropped",
+            "class", "", "frames", "bytes", "Mbit/s", "p50 us", "p99 us", "marked"
         )?;
         for class in self.classes.iter().filter(|class| class.was_seen()) {
             let micros = |us: Option<f64>| us.map_or("-".to_owned(), |us| format!("{us:.1}"));
@@ -352,7 +355,7 @@ impl fmt::Display for Account {
             let drops: Vec<String> = class.occurred().map(|(reason, count)| format!("{reason} {count}")).collect();
             writeln!(
                 f,
-                "{:<11}{:>6}{:>14}{:>16}{:>11}{:>11}{:>11}  {}",
+                "{:<11}{:>6}{:>14}{:>16}{:>11}{:>11}{:>11}{:>9}  {}",
                 class.class,
                 class.direction,
                 class.sent_frames,
@@ -360,6 +363,7 @@ impl fmt::Display for Account {
                 if self.seconds > 0.0 { format!("{rate:.3}") } else { "-".to_owned() },
                 micros(class.sojourn_p50_us),
                 micros(class.sojourn_p99_us),
+                class.marked_frames,
                 if drops.is_empty() { "-".to_owned() } else { drops.join(", ") },
             )?;
         }

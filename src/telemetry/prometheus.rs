@@ -146,6 +146,10 @@ fn of_classes(wires: &[Account]) -> Vec<MetricFamily> {
     let mut bytes = Family::counter("tidegate_class_sent_bytes_total", "Bytes sent, by direction and class.");
     let mut dropped =
         Family::counter("tidegate_class_dropped_frames_total", "Frames dropped, by direction, class and reason.");
+    let mut marked = Family::counter(
+        "tidegate_class_marked_frames_total",
+        "Frames told of congestion by a mark (ECN), by direction and class.",
+    );
     let mut queued = Family::gauge("tidegate_class_queued_frames", "Frames that wait, by direction and class.");
     let mut queued_bytes = Family::gauge("tidegate_class_queued_bytes", "Bytes that wait, by direction and class.");
     for wire in wires {
@@ -153,6 +157,7 @@ fn of_classes(wires: &[Account]) -> Vec<MetricFamily> {
             let labels = [("wire", wire.wire.as_str()), ("direction", class.direction), ("class", class.class)];
             frames.add(labels, class.sent_frames as f64);
             bytes.add(labels, class.sent_bytes as f64);
+            marked.add(labels, class.marked_frames as f64);
             queued.add(labels, class.queued_frames as f64);
             queued_bytes.add(labels, class.queued_bytes as f64);
             for (reason, count) in &class.dropped {
@@ -160,7 +165,7 @@ fn of_classes(wires: &[Account]) -> Vec<MetricFamily> {
             }
         }
     }
-    [frames, bytes, dropped, queued, queued_bytes].map(Family::done).into()
+    [frames, bytes, dropped, marked, queued, queued_bytes].map(Family::done).into()
 }
 
 fn of_times(wires: &[Account]) -> Vec<MetricFamily> {

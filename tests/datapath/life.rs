@@ -72,10 +72,11 @@ fn a_worker_fails_when_it_is_asked_to() {
     assert!(thread.join().is_err(), "the fault ends the worker");
 }
 
-/// A bridge with frames in every place: not received, in the rings, queued and in the ports.
+/// A bridge with frames in every place: not received, in the rings, queued and in the ports. They leave within 100 ms, which is
+/// too short for CoDel to drop any.
 fn loaded() -> Bridge {
-    let mut bridge = Bridge::new(policy("download = \"20mbit\"\nupload = \"20mbit\""), &Size::default(), |_, cable| {
-        SimTx::new(Line::limited(Rate(20_000_000), 24, 16), cable)
+    let mut bridge = Bridge::new(policy("download = \"25mbit\"\nupload = \"25mbit\""), &Size::default(), |_, cable| {
+        SimTx::new(Line::limited(Rate(25_000_000), 24, 16), cable)
     });
     let offers = |side| {
         (0..200).map(move |n| {

@@ -16,6 +16,8 @@ mod shaping;
 mod priority;
 // Frames of a flow leave as they came.
 mod order;
+// Flows that share a class.
+mod fair;
 // What is beyond its profile is dropped or demoted.
 mod police;
 // What is only observed goes past all that.
