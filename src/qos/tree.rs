@@ -567,6 +567,28 @@ mod tests {
         assert_eq!(tree.frames(), 6);
     }
 
+    /// Of two flows in the leaf that pays, the one that holds more, with its oldest; the other leaf is within its share.
+    #[test]
+    fn the_fattest_flow_of_the_leaf_that_pays_gives_up_its_oldest() {
+        let (table, free) = Table::heap(9, 2_048);
+        let mut spec = spec(1, vec![leaf(1, 1, 0), leaf(1, 1, 3)]);
+        spec.max_frames = 6;
+        for leaf in &mut spec.leaves {
+            leaf.codel = Some(Codel::default());
+        }
+        let mut tree = Tree::new(&spec, Nanos::ZERO);
+        let mut refused = Vec::new();
+        let offers = [(0, 1), (1, 2), (1, 3), (1, 3), (0, 1), (1, 3), (1, 2), (1, 2), (1, 2)];
+        for (mut frame, (leaf, flow)) in free.into_iter().zip(offers) {
+            table.write(&mut frame, &[0; 500], 500);
+            let slot = table.slot_mut(&mut frame);
+            (slot.leaf, slot.flow_hash) = (leaf, flow);
+            tree.enqueue(&table, frame, |frame, why| refused.push((frame.index(), why)));
+        }
+        assert_eq!(refused, [2, 1, 6].map(|index| (index, Refusal::OverBudget)));
+        assert_eq!(tree.frames(), 6);
+    }
+
     #[test]
     fn a_leaf_never_holds_more_bytes_than_it_may_whatever_the_frames() {
         let (table, free) = Table::heap(25, 2_048);
