@@ -1,7 +1,7 @@
 //! How a worker waits for work without missing any and without adding latency.
 //!
-//! A worker that found nothing spins for [`SPIN`], then sleeps until a port has a frame, the other half rings its [`Bell`],
-//! the shaper's next departure comes, or [`LONGEST_SLEEP`] has passed. Departures closer than [`TOO_CLOSE`] are waited for by
+//! A worker that found nothing spins for `SPIN`, then sleeps until a port has a frame, the other half rings its [`Bell`],
+//! the shaper's next departure comes, or `LONGEST_SLEEP` has passed. Departures closer than `TOO_CLOSE` are waited for by
 //! spinning, since a sleep and a wake-up take longer than that. Whoever is woken for nothing goes back to sleep at once.
 
 use std::io;
