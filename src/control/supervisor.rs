@@ -149,7 +149,7 @@ impl Control<'_> {
                     tracing::info!("wire {}: forwarding again", wire.name());
                     opened.push((number, pair));
                 }
-                Err(error) => tracing::debug!("wire {}: {error}", wire.name()),
+                Err(error) => wire.still_closed(&error),
             }
         }
         if opened.is_empty() {

@@ -42,6 +42,8 @@ pub(super) struct Wire {
     /// What the kernel had counted when the wire was last closed.
     before: [Before; 2],
     carry: Carry,
+    /// Why it could not be opened again when that was last tried.
+    closed_because: String,
     account: Account,
 }
 
@@ -76,6 +78,7 @@ impl Wire {
             times: Times::default(),
             before: Default::default(),
             carry: Carry::default(),
+            closed_because: String::new(),
             account: Account { wire: wire.name(), ..Account::default() },
         }
     }
@@ -145,6 +148,15 @@ impl Wire {
             asked: false,
         });
         Ok(Pair { ingress, egress })
+    }
+
+    /// Says why the wire could not be opened again, once for every reason.
+    pub(super) fn still_closed(&mut self, error: &xdp::Error) {
+        let reason = error.to_string();
+        if reason != self.closed_because {
+            tracing::warn!("wire {}: {reason}", self.name());
+            self.closed_because = reason;
+        }
     }
 
     /// Looks after the ports; false if one of them is gone.
@@ -223,6 +235,7 @@ impl Wire {
         self.last_account(&mut pair, now, now);
         self.remember();
         self.open = None;
+        self.closed_because.clear();
         self.account.mode = None;
     }
 
