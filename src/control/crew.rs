@@ -34,6 +34,10 @@ pub(super) struct Crew {
     wires: usize,
     spin: bool,
     clock: MonotonicClock,
+    #[cfg_attr(
+        not(debug_assertions),
+        expect(dead_code, reason = "only builds that check themselves can be told to fail")
+    )]
     orders: Orders,
     /// Calls the workers back.
     stop: Arc<AtomicBool>,

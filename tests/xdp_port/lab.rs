@@ -17,6 +17,9 @@ use nix::sys::socket::{bind, recvfrom, send, setsockopt, socket};
 use pcap_parser::{Capture, PcapCapture};
 use tidegate::port::xdp::detach;
 
+/// Where state files are.
+const STATES: &str = "/run/tidegate";
+
 /// How long anything may take before a test gives up on it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -35,7 +38,8 @@ pub(crate) fn in_lab(queues: u32, body: impl FnOnce() + Send) {
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("mounts of our own");
         // State files of our own: namespaces of tests that were killed leave theirs behind, and numbers come again.
-        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).expect("/run of our own");
+        std::fs::create_dir_all(STATES).expect(STATES);
+        mount(Some("tmpfs"), STATES, Some("tmpfs"), MsFlags::empty(), none).expect("state files of our own");
         mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("/sys of our namespace");
         let queues = format!("numrxqueues {queues} numtxqueues {queues}");
         for i in 0..2 {
